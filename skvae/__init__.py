@@ -1,0 +1,19 @@
+"""Embed wide, sparse data with autoencoders that behave like scikit-learn."""
+
+from skvae.datasets import fetch_pbmc3k, make_single_cell_counts
+from skvae.estimators import AutoencoderEmbedding, BetaVAE, BetaVSC
+from skvae.metrics import clustering_report
+from skvae.preprocessing import LogNormalizer, quality_control
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AutoencoderEmbedding",
+    "BetaVAE",
+    "BetaVSC",
+    "LogNormalizer",
+    "clustering_report",
+    "fetch_pbmc3k",
+    "make_single_cell_counts",
+    "quality_control",
+]

@@ -1,0 +1,263 @@
+"""BaseEmbedding: an autoencoder as a scikit-learn transformer."""
+
+import math
+from abc import ABC, abstractmethod
+from copy import deepcopy
+from functools import partial
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skvae.batching import map_batches
+from skvae.likelihoods import LIKELIHOODS
+from skvae.networks import ACTIVATIONS, Autoencoder, Head, Trunk, build
+from skvae.training import find_device, train
+
+FLOATS = (np.float64, np.float32)
+
+# Elements of a batch outside training: 2**22 float64 values are 32 MB.
+MAX_BATCH_ELEMENTS = 2**22
+
+# Samples of q(z|x) behind each row's score, and their seed.
+N_SCORE_SAMPLES = 32
+SCORE_SEED = 0
+
+# Keys of `history_`, and their names in the history of skorch.
+HISTORY = {"loss": "train_loss", "reconstruction": "reconstruction", "kl": "kl"}
+
+
+class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):
+    """What the estimators share: parameters, validation, training and the use of the trained model.
+
+    A subclass adds the parameters of its latent and objective, and makes them in `_make_latent` and
+    `_make_objective`.
+    """
+
+    _parameter_constraints = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "likelihood": [StrOptions(set(LIKELIHOODS))],
+        "hidden_layer_sizes": ["array-like"],
+        "head_layer_sizes": ["array-like"],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "first_activation": [StrOptions(set(ACTIVATIONS)), None],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "callbacks": [list, tuple, None],
+        "device": [str],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    @abstractmethod
+    def __init__(
+        self,
+        n_components,
+        *,
+        likelihood,
+        hidden_layer_sizes,
+        head_layer_sizes,
+        activation,
+        first_activation,
+        max_epochs,
+        batch_size,
+        learning_rate,
+        callbacks,
+        device,
+        random_state,
+        verbose,
+    ):
+        self.n_components = n_components
+        self.likelihood = likelihood
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.head_layer_sizes = head_layer_sizes
+        self.activation = activation
+        self.first_activation = first_activation
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.callbacks = callbacks
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @abstractmethod
+    def _make_latent(self, head):
+        """Return the module of q(z|x); `head` makes the module of one of its parameters."""
+
+    @abstractmethod
+    def _make_objective(self, n_steps):
+        """Return the objective of a run of `n_steps` gradient steps."""
+
+    def fit(self, X, y=None):
+        """Train the autoencoder.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            For the Gaussian likelihood log1p-normalised counts, or any real data of moderate scale. Sparse X of any
+            format is kept sparse; a batch at a time becomes dense.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator. If `fit` raises, it is as it was before.
+
+        Raises
+        ------
+        ValueError
+            For invalid parameters or data.
+        FloatingPointError
+            If the loss becomes infinite or NaN.
+        """
+        self._validate_params()
+        for name in ("hidden_layer_sizes", "head_layer_sizes"):
+            check_widths(name, getattr(self, name))
+        device = find_device(self.device)
+        rows = check_array(X, accept_sparse="csr", dtype=FLOATS, ensure_min_features=2, estimator=self, input_name="X")
+        # One seed for each use of randomness, so that none depends on how much another draws.
+        seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=3).tolist()
+        init_seed, shuffle_seed, noise_seed = seeds
+        n_steps = self.max_epochs * math.ceil(rows.shape[0] / self.batch_size)
+        net = train(
+            build(partial(self._make_module, rows.shape[1]), torch.Generator().manual_seed(init_seed)),
+            self._make_objective(n_steps),
+            rows,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            device=device,
+            shuffle_seed=shuffle_seed,
+            noise_seed=noise_seed,
+            callbacks=self.callbacks,
+            verbose=self.verbose,
+        )
+        # The estimator changes only here: a fit that raised has left the last one in place.
+        validate_data(self, X, skip_check_array=True)
+        self.net_ = net
+        self.n_epochs_ = len(net.history)
+        self.history_ = {term: np.array(net.history[:, name]) for term, name in HISTORY.items()}
+        self._n_features_out = self.n_components
+        return self
+
+    def transform(self, X):
+        """Embed X: return the mean of q(z|x) for each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data like that of `fit`.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components)
+            float32 for float32 input, else float64.
+        """
+        return self._map_rows(lambda module, x: module.latent.mean(module.encode(x)), X)
+
+    def inverse_transform(self, X):
+        """Map embedded points back to the data space: return E[x|z] for each row z.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_components)
+            Points of the latent space, as `transform` returns them.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_samples, n_features)
+            Dense: an expected value is nowhere exactly zero.
+        """
+        check_is_fitted(self)
+        Z = check_array(X, accept_sparse="csr", dtype=FLOATS, estimator=self, input_name="X")
+        if Z.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"X has {Z.shape[1]} features, but {type(self).__name__}.inverse_transform is expecting "
+                f"{self._n_features_out} features as input, one a latent dimension."
+            )
+        return self._map_batches(Autoencoder.decode, Z)
+
+    def score_samples(self, X):
+        """Return the evidence lower bound of log p(x) at beta = 1, whatever beta the model was trained with.
+
+        Its expectation over q(z|x) is a mean over samples whose noise is the same for every row and every model: a
+        row's score does not depend on the other rows, and the differences between models are sharper than their
+        scores. A model without a prior gives the log-likelihood of the reconstruction.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data like that of `fit`.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            In nats, summed over features. Higher is better.
+        """
+        return self._map_rows(elbo, X)
+
+    def score(self, X, y=None):
+        """Return the mean of `score_samples` over the rows of X: comparable across beta, higher is better.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data like that of `fit`, held out if the score is to choose a model.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        score : float
+        """
+        return float(np.mean(self.score_samples(X), dtype=np.float64))
+
+    def _make_module(self, n_features):
+        widths = (*self.hidden_layer_sizes, *self.head_layer_sizes)
+        encoder = Trunk(n_features, self.hidden_layer_sizes, self.activation, self.first_activation)
+        head = partial(Head, encoder.n_outputs, self.head_layer_sizes, self.activation, self.n_components)
+        decoder = Trunk(self.n_components, widths[::-1], self.activation)
+        likelihood = LIKELIHOODS[self.likelihood](decoder.n_outputs, n_features)
+        return Autoencoder(encoder, self._make_latent(head), decoder, likelihood)
+
+    def _map_rows(self, function, X):
+        check_is_fitted(self)
+        return self._map_batches(function, validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False))
+
+    def _map_batches(self, function, X):
+        # Weights of X's precision: with float32 weights a float64 row's result would depend on its batch at 1e-7.
+        module = self.net_.module_
+        if X.dtype == np.float64:
+            module = deepcopy(module).double()
+        batch_size = max(1, MAX_BATCH_ELEMENTS // self.n_features_in_)
+        return map_batches(partial(function, module), X, batch_size, self.net_.device)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def elbo(module, x):
+    """Return the evidence lower bound of each row of x, shape (B,)."""
+    q = module.encode(x)
+    generator = torch.Generator(x.device).manual_seed(SCORE_SEED)
+    total = 0
+    n_samples = N_SCORE_SAMPLES if module.latent.stochastic else 1
+    for _ in range(n_samples):
+        log_prob, kl = module.elbo_terms(x, q, module.latent.noise((1, q[0].shape[1]), generator))
+        total = total + log_prob
+    return total / n_samples - kl.sum(dim=1)
+
+
+def check_widths(name, widths):
+    if not all(isinstance(width, Integral) and width >= 1 for width in widths):
+        raise ValueError(f"{name} == {widths!r}, must hold only integers >= 1.")

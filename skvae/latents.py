@@ -1,0 +1,166 @@
+"""Latents: hidden features -> q(z|x), its sample, its mean and its divergence from the prior p(z).
+
+A latent is a module that is called with hidden features (B, H) and returns the parameters of q(z|x) as a tuple `q` of
+tensors (B, J). Its other methods take that tuple:
+
+- `noise(shape, generator)`: the parameter-free random numbers that one sample of q needs, a tuple;
+- `sample(q, noise)`: z = g(q, noise), differentiable in q (Kingma & Welling 2014, arXiv:1312.6114);
+- `mean(q)`: E[z];
+- `kl(q)`: KL(q(z_j|x) || p(z_j)) per sample and dimension.
+
+All of these have shape (B, J). The constructor's `head` makes, at each call, a new module from hidden features to one
+parameter of q, (B, H) -> (B, J).
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn.functional import logsigmoid
+
+# Slope of the soft gate, sigmoid(c (eta + gamma - 1)), in `SpikeAndSlab.sample`.
+GATE_SLOPE = 50.0
+
+
+class Point(nn.Module):
+    """q(z|x) is a point and there is no prior: the latent of a plain autoencoder.
+
+    Parameters
+    ----------
+    head : callable
+        Makes the module of z.
+    activation : Module
+        Applied to z.
+    """
+
+    stochastic = False
+
+    def __init__(self, head, activation):
+        super().__init__()
+        self.z = nn.Sequential(head(), activation)
+
+    def forward(self, h):
+        return (self.z(h),)
+
+    def noise(self, shape, generator):
+        return ()
+
+    def sample(self, q, noise):
+        (z,) = q
+        return z
+
+    def mean(self, q):
+        (z,) = q
+        return z
+
+    def kl(self, q):
+        (z,) = q
+        return torch.zeros_like(z)
+
+
+class Gaussian(nn.Module):
+    """q(z_j|x) = N(mu_j, sigma_j^2) against p(z_j) = N(0, 1); q is (mu, logvar).
+
+    Parameters
+    ----------
+    head : callable
+        Makes the modules of mu and logvar = log sigma^2.
+    """
+
+    stochastic = True
+
+    def __init__(self, head):
+        super().__init__()
+        self.mu = head()
+        self.logvar = head()
+
+    def forward(self, h):
+        return self.mu(h), self.logvar(h)
+
+    def noise(self, shape, generator):
+        return (standard_normal(shape, generator),)
+
+    def sample(self, q, noise):
+        mu, logvar = q
+        (epsilon,) = noise
+        return mu + torch.exp(logvar / 2) * epsilon
+
+    def mean(self, q):
+        mu, _ = q
+        return mu
+
+    def kl(self, q):
+        return gaussian_kl(*q)
+
+
+class SpikeAndSlab(nn.Module):
+    """Variational sparse coding (Tonolini et al. 2019); q is (mu, logvar, v) with gamma = sigmoid(v).
+
+    q(z_j|x) = gamma_j N(mu_j, sigma_j^2) + (1 - gamma_j) delta_0, against
+    p(z_j)   = alpha N(0, 1) + (1 - alpha) delta_0.
+
+    Parameters
+    ----------
+    head : callable
+        Makes the modules of mu, logvar and v.
+    alpha : float in (0, 1)
+        Prior probability that a dimension is active. Smaller is sparser.
+    """
+
+    stochastic = True
+
+    def __init__(self, head, alpha):
+        super().__init__()
+        self.mu = head()
+        self.logvar = head()
+        self.v = head()
+        self.alpha = alpha
+
+    def forward(self, h):
+        return self.mu(h), self.logvar(h), self.v(h)
+
+    def noise(self, shape, generator):
+        eta = torch.rand(shape, generator=generator, device=generator.device)
+        return standard_normal(shape, generator), eta
+
+    def sample(self, q, noise):
+        mu, logvar, v = q
+        epsilon, eta = noise
+        slab = mu + torch.exp(logvar / 2) * epsilon
+        threshold = eta + torch.sigmoid(v) - 1
+        soft = torch.sigmoid(GATE_SLOPE * threshold)
+        # Straight-through: the value of the hard gate, so that an inactive dimension carries nothing, with the
+        # gradient of the soft one.
+        gate = (threshold > 0) + (soft - soft.detach())
+        return gate * slab
+
+    def mean(self, q):
+        mu, _, v = q
+        return torch.sigmoid(v) * mu
+
+    def sparse_code(self, q):
+        """Return mu where the dimension is more likely active than not, else 0; shape (B, J)."""
+        mu, _, v = q
+        return torch.where(v > 0, mu, 0)
+
+    def kl(self, q):
+        return spike_and_slab_kl(*q, self.alpha)
+
+
+def standard_normal(shape, generator):
+    return torch.randn(shape, generator=generator, device=generator.device)
+
+
+def gaussian_kl(mu, logvar):
+    """KL(N(mu, sigma^2) || N(0, 1)) = (mu^2 + sigma^2 - 1 - log sigma^2) / 2."""
+    return (mu**2 + torch.exp(logvar) - 1 - logvar) / 2
+
+
+def spike_and_slab_kl(mu, logvar, v, alpha):
+    """KL = gamma KL_Gaussian + gamma log(gamma / alpha) + (1 - gamma) log((1 - gamma) / (1 - alpha)).
+
+    With log gamma = logsigmoid(v) and log(1 - gamma) = logsigmoid(-v) nothing needs clamping in float32.
+    """
+    slab = torch.sigmoid(v) * (gaussian_kl(mu, logvar) + logsigmoid(v) - math.log(alpha))
+    spike = torch.sigmoid(-v) * (logsigmoid(-v) - math.log1p(-alpha))
+    return slab + spike

@@ -1,0 +1,124 @@
+"""Networks: the hidden layers of encoder and decoder, and the autoencoder they form."""
+
+import torch
+from torch import nn
+
+ACTIVATIONS = {
+    "identity": nn.Identity,
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+
+
+class Trunk(nn.Sequential):
+    """Stack hidden layers, h_k = activation(W_k h_{k-1} + b_k).
+
+    Parameters
+    ----------
+    n_inputs : int
+        Width of the input.
+    widths : sequence of int
+        Width of each hidden layer. With none, the trunk is the identity.
+    activation : str
+        Key of `ACTIVATIONS`.
+    first_activation : str, default=None
+        Activation of the first layer; `activation` if None.
+    """
+
+    def __init__(self, n_inputs, widths, activation, first_activation=None):
+        super().__init__()
+        self.n_outputs = n_inputs
+        for depth, width in enumerate(widths):
+            name = first_activation if depth == 0 and first_activation else activation
+            self.append(nn.Linear(self.n_outputs, width))
+            self.append(ACTIVATIONS[name]())
+            self.n_outputs = width
+
+
+class Head(nn.Sequential):
+    """Map hidden features to one parameter of the posterior: a trunk of its own, then linear.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Width of the hidden features.
+    widths : sequence of int
+        Width of each hidden layer of the head's own, often none.
+    activation : str
+        Key of `ACTIVATIONS`.
+    n_outputs : int
+        Number of latent dimensions.
+    """
+
+    def __init__(self, n_inputs, widths, activation, n_outputs):
+        trunk = Trunk(n_inputs, widths, activation)
+        super().__init__(trunk, nn.Linear(trunk.n_outputs, n_outputs))
+
+
+class Autoencoder(nn.Module):
+    """Compose x -> encoder -> q(z|x) -> z -> decoder -> p(x|z).
+
+    Parameters
+    ----------
+    encoder : Module
+        Maps x (B, D) to hidden features (B, H).
+    latent : Module
+        One of `skvae.latents`: maps hidden features to q(z|x) over J dimensions.
+    decoder : Module
+        Maps z (B, J) to hidden features (B, H').
+    likelihood : Module
+        One of `skvae.likelihoods`: maps hidden features to p(x|z).
+    """
+
+    def __init__(self, encoder, latent, decoder, likelihood):
+        super().__init__()
+        self.encoder = encoder
+        self.latent = latent
+        self.decoder = decoder
+        self.likelihood = likelihood
+
+    def encode(self, x):
+        """Return the parameters of q(z|x), a tuple of tensors (B, J)."""
+        return self.latent(self.encoder(x))
+
+    def decode(self, z):
+        """Return E[x|z], shape (B, D)."""
+        return self.likelihood.mean(self.decoder(z))
+
+    def elbo_terms(self, x, q, noise):
+        """Return log p(x|z) (B,) at one z ~ q, and KL(q || p) per dimension (B, J)."""
+        z = self.latent.sample(q, noise)
+        return self.likelihood.log_prob(self.decoder(z), x), self.latent.kl(q)
+
+    def forward(self, x, generator):
+        q = self.encode(x)
+        return self.elbo_terms(x, q, self.latent.noise(q[0].shape, generator))
+
+
+def initialize(module, generator):
+    """Draw every linear layer's weights and biases from U(-1, 1) / sqrt(fan_in).
+
+    It takes its numbers from `generator` alone, where torch's own constructors take them from the global state.
+    Other layers with parameters must set them to constants in `reset_parameters`.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            bound = layer.in_features**-0.5
+            for parameter in layer.parameters():
+                nn.init.uniform_(parameter, -bound, bound, generator=generator)
+        elif hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
+
+
+def build(make_module, generator):
+    """Build a module whose initial parameters depend on `generator` alone.
+
+    `make_module` runs on torch's storage-free meta device, so that its constructors draw no random numbers.
+    """
+    with torch.device("meta"):
+        module = make_module()
+    module.to_empty(device="cpu")
+    initialize(module, generator)
+    return module

@@ -1,0 +1,37 @@
+"""Objectives: what training minimises, -E_q[log p(x|z)] + beta KL(q(z|x) || p(z)).
+
+An objective is called with the terms of `skvae.networks.Autoencoder`, log p(x|z) (B,) and KL per dimension (B, J), and
+with the number of gradient steps taken so far (None outside training). It returns the loss, the mean over the batch.
+"""
+
+
+class Reconstruction:
+    """The negative log-likelihood of the reconstruction, for a latent without a prior."""
+
+    def __call__(self, log_prob, kl, step=None):
+        return -log_prob.mean()
+
+
+class BetaELBO:
+    """The negative evidence lower bound with its KL term weighted by beta (Higgins et al. 2017).
+
+    Parameters
+    ----------
+    beta : float >= 0
+        Weight of the KL term. 1 is the ELBO.
+    n_warmup_steps : float
+        Gradient steps over which the weight grows linearly from 0 to beta (Bowman et al. 2016, arXiv:1511.06349).
+    """
+
+    def __init__(self, beta, n_warmup_steps):
+        self.beta = beta
+        self.n_warmup_steps = n_warmup_steps
+
+    def __call__(self, log_prob, kl, step=None):
+        return -log_prob.mean() + self.beta * self.warm_up(step) * kl.sum(dim=1).mean()
+
+    def warm_up(self, step):
+        """Return the share of beta, in [0, 1], that applies at a gradient step."""
+        if step is None or step >= self.n_warmup_steps:
+            return 1.0
+        return step / self.n_warmup_steps

@@ -1,0 +1,192 @@
+"""Preprocessing of counts: log-normalisation, and the quality control of the report."""
+
+import warnings
+from numbers import Real
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils import check_array
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.sparsefuncs import inplace_row_scale
+from sklearn.utils.validation import check_non_negative, validate_data
+
+
+class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Turn counts into log1p(count / total of the cell * target_sum).
+
+    The totals of the cells, which measure the sequencing more than the cell, become equal; the logarithm tempers the
+    few genes that dominate. It learns nothing from the data: `fit` only validates. Sparse in, sparse out.
+
+    Parameters
+    ----------
+    target_sum : float > 0, default=1e4
+        Total of each cell before the logarithm. The default, counts per ten thousand, is that of Seurat's
+        LogNormalize.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Number of features seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features seen in `fit`, if X has string column names.
+
+    See Also
+    --------
+    quality_control : Choose the cells and genes to keep.
+
+    References
+    ----------
+    Butler et al. 2018, "Integrating single-cell transcriptomic data across different conditions, technologies, and
+    species", Nature Biotechnology 36.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae import LogNormalizer
+    >>> LogNormalizer().fit_transform(np.array([[0, 1, 1], [0, 0, 4]])).round(2)
+    array([[0.  , 8.52, 8.52],
+           [0.  , 0.  , 9.21]])
+    """
+
+    _parameter_constraints = {"target_sum": [Interval(Real, 0, None, closed="neither")]}
+
+    def __init__(self, *, target_sum=1e4):
+        self.target_sum = target_sum
+
+    def fit(self, X, y=None):
+        """Validate the parameters and X.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Counts, >= 0.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+        """
+        self._validate_params()
+        check_counts(check_array(X, **ACCEPTED, estimator=self, input_name="X"))
+        validate_data(self, X, skip_check_array=True)
+        return self
+
+    def transform(self, X):
+        """Log-normalise X.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Counts, >= 0. A cell without counts stays zero, with a warning.
+
+        Returns
+        -------
+        X_normalized : {ndarray, CSR matrix} of shape (n_samples, n_features)
+            log1p of counts per `target_sum`; float32 for float32 input, else float64.
+
+        Raises
+        ------
+        ValueError
+            For negative counts.
+        """
+        self._validate_params()
+        X = validate_data(self, X, **ACCEPTED, copy=True, reset=False)
+        check_counts(X)
+        totals = np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
+        empty = totals == 0
+        if empty.any():
+            warnings.warn(
+                f"{empty.sum()} of {len(totals)} rows of X have no counts and stay zero; expected a positive total. "
+                "quality_control drops such cells.",
+                stacklevel=2,
+            )
+        scale = (self.target_sum / np.where(empty, 1, totals)).astype(X.dtype)
+        if sparse.issparse(X):
+            inplace_row_scale(X, scale)
+            np.log1p(X.data, out=X.data)
+        else:
+            X *= scale[:, np.newaxis]
+            np.log1p(X, out=X)
+        return X
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.positive_only = True
+        tags.requires_fit = False
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+ACCEPTED = {"accept_sparse": "csr", "dtype": (np.float64, np.float32)}
+
+
+def check_counts(X):
+    check_non_negative(X, "LogNormalizer, which expects counts")
+
+
+def quality_control(
+    counts, feature_names, *, min_cells=3, min_genes=200, max_genes=2500, max_mitochondrial=0.05, mitochondrial="MT-"
+):
+    """Choose the cells and genes to keep, by the criteria of the report.
+
+    A gene is kept if at least `min_cells` cells express it. A cell is kept if, of those genes, it expresses more than
+    `min_genes` (fewer: an empty droplet) and fewer than `max_genes` (more: a doublet), and if less than
+    `max_mitochondrial` of its counts are mitochondrial (more: a dying cell).
+
+    Parameters
+    ----------
+    counts : {array-like, sparse matrix} of shape (n_samples, n_features)
+        Raw counts, cells x genes.
+    feature_names : array-like of str of shape (n_features,)
+        Names of the genes.
+    min_cells : int, default=3
+        Least number of cells a gene is seen in.
+    min_genes, max_genes : int, default=200 and 2500
+        Bounds of the number of genes of a cell, both excluded.
+    max_mitochondrial : float, default=0.05
+        Bound of the mitochondrial share of a cell's counts, excluded.
+    mitochondrial : str, default="MT-"
+        How the names of mitochondrial genes begin ("MT-" human, "mt-" mouse).
+
+    Returns
+    -------
+    cells : ndarray of bool of shape (n_samples,)
+        The cells to keep.
+    genes : ndarray of bool of shape (n_features,)
+        The genes to keep.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many names as genes, or counts are negative.
+
+    Examples
+    --------
+    >>> from skvae import make_single_cell_counts, quality_control
+    >>> cells = make_single_cell_counts(n_samples=100, n_features=13714, random_state=0)
+    >>> kept, genes = quality_control(cells.data, cells.feature_names)
+    >>> X = cells.data[kept][:, genes]
+    """
+    counts = check_array(counts, **ACCEPTED, input_name="counts")
+    check_non_negative(counts, "quality_control")
+    names = np.asarray(feature_names, dtype=str)
+    if names.shape != (counts.shape[1],):
+        raise ValueError(f"feature_names has shape {names.shape}, must be ({counts.shape[1]},), one name a gene.")
+    expressed = counts > 0
+    genes = count_true(expressed, axis=0) >= min_cells
+    n_genes = count_true(expressed[:, genes], axis=1)
+    totals = row_sums(counts[:, genes])
+    from_mitochondria = row_sums(counts[:, genes & np.char.startswith(names, mitochondrial)])
+    cells = (min_genes < n_genes) & (n_genes < max_genes) & (from_mitochondria < max_mitochondrial * totals)
+    return cells, genes
+
+
+def count_true(mask, axis):
+    return np.asarray(mask.sum(axis=axis)).ravel()
+
+
+def row_sums(counts):
+    return np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()

@@ -1,0 +1,124 @@
+"""Training: the skorch net that minimises an objective. The only file that imports skorch."""
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, PassthroughScoring
+from tqdm.auto import tqdm
+
+from skvae.batching import Rows, ShuffledBatches
+
+# Terms of the objective that are logged at each epoch, beside the loss itself: means over samples, sums over features
+# and over latent dimensions.
+TERMS = ("reconstruction", "kl")
+
+
+class Net(NeuralNet):
+    """The skorch net behind an estimator; its module is a `skvae.networks.Autoencoder`."""
+
+    n_steps_ = 0
+
+    def initialize_criterion(self):
+        # skorch would call an instance that is no torch module, and accelerate refuses modules without parameters.
+        self.criterion_ = self.criterion
+        return self
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        log_prob, kl = y_pred
+        self.history.record_batch("reconstruction", -log_prob.mean().item())
+        self.history.record_batch("kl", kl.sum(dim=1).mean().item())
+        loss = self.criterion_(log_prob, kl, self.n_steps_ if training else None)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss became {loss.item()} in epoch {len(self.history)}: got values of X up to "
+                f"{X.abs().max().item():.3g} and a learning rate of {self.lr:.3g}; expected data of moderate scale "
+                "(log1p-normalised counts, say) or a lower learning_rate."
+            )
+        return loss
+
+    def train_step(self, batch, **fit_params):
+        step = super().train_step(batch, **fit_params)
+        self.n_steps_ += 1
+        return step
+
+
+class ProgressBar(Callback):
+    """One bar over all epochs, with the terms of the last one."""
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self.bar_ = tqdm(total=net.max_epochs, unit="epoch")
+
+    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        self.bar_.set_postfix({term: f"{net.history[-1, term]:.4g}" for term in TERMS}, refresh=False)
+        self.bar_.update()
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        self.bar_.close()
+        del self.bar_  # it holds an open stream, which cannot be pickled
+
+
+def train(
+    module, objective, X, *, max_epochs, batch_size, learning_rate, device, shuffle_seed, noise_seed, callbacks, verbose
+):
+    """Minimise an objective over the rows of X with Adam.
+
+    Parameters
+    ----------
+    module : Autoencoder
+        Trained in place.
+    objective : callable
+        One of `skvae.objectives`.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Batches are float32.
+    shuffle_seed, noise_seed : int
+        Of the order of the rows and of the samples of q(z|x).
+    verbose : int
+        0: silent, 1: a progress bar, 2 and more: skorch's table, a row an epoch.
+
+    The other parameters are the estimators'.
+
+    Returns
+    -------
+    Net
+        The trained net, with its `history`.
+    """
+    reports = {0: [], 1: [("progress", ProgressBar())]}.get(verbose, [])
+    net = Net(
+        module,
+        criterion=objective,
+        optimizer=torch.optim.Adam,
+        optimizer__fused=True,
+        lr=learning_rate,
+        max_epochs=max_epochs,
+        batch_size=batch_size,
+        iterator_train=ShuffledBatches,
+        iterator_train__generator=torch.Generator().manual_seed(shuffle_seed),
+        iterator_train__device=device,
+        train_split=None,
+        callbacks=[
+            *((term, PassthroughScoring(term, on_train=True)) for term in TERMS),
+            *reports,
+            *(callbacks or ()),
+        ],
+        device=device,
+        verbose=int(verbose > 1),
+    )
+    net.initialize()
+    rows = Rows(X, np.float32)
+    # Not net.fit, which swallows KeyboardInterrupt and returns a half-trained net.
+    net.notify("on_train_begin", X=rows, y=None)
+    net.fit_loop(rows, generator=torch.Generator(device).manual_seed(noise_seed))
+    net.notify("on_train_end", X=rows, y=None)
+    net.module_.eval()
+    return net
+
+
+def find_device(name):
+    """Return the torch device of that name, or raise a ValueError that lists the devices at hand."""
+    at_hand = ["cpu"]
+    if torch.accelerator.is_available():
+        kind = torch.accelerator.current_accelerator().type
+        at_hand += [kind, *(f"{kind}:{i}" for i in range(torch.accelerator.device_count()))]
+    if name not in at_hand:
+        raise ValueError(f"device == {name!r}, must be one of {at_hand} on this machine.")
+    return torch.device(name)
