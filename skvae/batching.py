@@ -5,6 +5,7 @@ import torch
 from scipy import sparse
 from torch.utils.data import Dataset
 
+
 class Rows(Dataset):
     """The rows of X, each index array giving one dense tensor.
 
@@ -28,6 +29,18 @@ class Rows(Dataset):
         if sparse.issparse(batch):
             batch = batch.toarray()
         return torch.from_numpy(np.array(batch, dtype=self.dtype, order="C"))
+
+
+def feature_means(rows, batch_size):
+    """Return the mean of each feature, a float64 tensor (D,).
+
+    Summed batch by batch, so that sparse and dense X give the same bits.
+    """
+    totals = (
+        rows[slice(start, start + batch_size)].sum(dim=0, dtype=torch.float64)
+        for start in range(0, len(rows), batch_size)
+    )
+    return sum(totals) / len(rows)
 
 
 class ShuffledBatches:

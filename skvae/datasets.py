@@ -24,21 +24,25 @@ CELL_TYPES = {
 
 # Expression programs: the types that run them, the mean log fold change of their genes, and some of these by name.
 PROGRAMS = (
-    (("Naive CD4 T", "Memory CD4 T", "CD8 T"), 1.5, ("CD3D", "CD3E")),
-    (("Naive CD4 T", "Memory CD4 T"), 1.1, ("IL7R",)),
-    (("Naive CD4 T",), 1.1, ("CCR7", "LEF1")),
-    (("Memory CD4 T",), 1.1, ("S100A4", "IL32")),
-    (("CD8 T",), 1.5, ("CD8A", "CD8B", "GZMK")),
-    (("CD8 T", "NK"), 1.9, ("NKG7", "CST7", "GZMA")),
-    (("NK",), 1.9, ("GNLY", "GZMB")),
-    (("B",), 1.9, ("MS4A1", "CD79A", "CD79B")),
-    (("CD14+ Mono", "FCGR3A+ Mono", "DC"), 1.9, ("LYZ", "CST3", "TYROBP")),
-    (("CD14+ Mono",), 1.5, ("CD14", "S100A8", "S100A9")),
-    (("FCGR3A+ Mono",), 1.9, ("FCGR3A", "MS4A7")),
-    (("DC",), 2.3, ("FCER1A", "CLEC10A")),
-    (("Platelet",), 3.2, ("PPBP", "PF4")),
+    (("Naive CD4 T", "Memory CD4 T", "CD8 T"), 1.7, ("CD3D", "CD3E")),
+    (("Naive CD4 T", "Memory CD4 T"), 1.2, ("IL7R",)),
+    (("Naive CD4 T",), 1.2, ("CCR7", "LEF1")),
+    (("Memory CD4 T",), 1.2, ("S100A4", "IL32")),
+    (("CD8 T",), 1.7, ("CD8A", "CD8B", "GZMK")),
+    (("CD8 T", "NK"), 2.1, ("NKG7", "CST7", "GZMA")),
+    (("NK",), 2.1, ("GNLY", "GZMB")),
+    (("B",), 2.1, ("MS4A1", "CD79A", "CD79B")),
+    (("CD14+ Mono", "FCGR3A+ Mono", "DC"), 2.1, ("LYZ", "CST3", "TYROBP")),
+    (("CD14+ Mono",), 1.7, ("CD14", "S100A8", "S100A9")),
+    (("FCGR3A+ Mono",), 2.1, ("FCGR3A", "MS4A7")),
+    (("DC",), 2.5, ("FCER1A", "CLEC10A")),
+    (("Platelet",), 3.5, ("PPBP", "PF4")),
 )
-MITOCHONDRIAL = tuple(f"MT-{name}" for name in "ND1 ND2 CO1 CO2 ATP8 ATP6 CO3 ND3 ND4L ND4 ND5 ND6 CYB".split())
+MITOCHONDRIAL = (
+    *(f"MT-ND{i}" for i in ("1", "2", "3", "4", "4L", "5", "6")),
+    *(f"MT-CO{i}" for i in (1, 2, 3)),
+    *("MT-ATP6", "MT-ATP8", "MT-CYB"),
+)
 
 # Total counts of a cell relative to the other types', where they differ much.
 RELATIVE_LIBRARY = {"FCGR3A+ Mono": 1.6, "DC": 2.4, "Platelet": 0.45}

@@ -18,8 +18,12 @@ import torch
 from torch import nn
 from torch.nn.functional import logsigmoid
 
-# Slope of the soft gate, sigmoid(c (eta + gamma - 1)), in `SpikeAndSlab.sample`.
+# Slope c of the soft gate, sigmoid(c (eta + gamma - 1)), in `soft_gate`.
 GATE_SLOPE = 50.0
+
+# Gates start open, near gamma = sigmoid(3) = .95: at one half they drop half of each code before there is anything to
+# choose from, and training often ends in a worse optimum.
+INITIAL_V = 3.0
 
 
 class Point(nn.Module):
@@ -117,7 +121,7 @@ class SpikeAndSlab(nn.Module):
         self.alpha = alpha
 
     def forward(self, h):
-        return self.mu(h), self.logvar(h), self.v(h)
+        return self.mu(h), self.logvar(h), INITIAL_V + self.v(h)
 
     def noise(self, shape, generator):
         eta = torch.rand(shape, generator=generator, device=generator.device)
@@ -127,11 +131,11 @@ class SpikeAndSlab(nn.Module):
         mu, logvar, v = q
         epsilon, eta = noise
         slab = mu + torch.exp(logvar / 2) * epsilon
-        threshold = eta + torch.sigmoid(v) - 1
-        soft = torch.sigmoid(GATE_SLOPE * threshold)
+        gamma = torch.sigmoid(v)
+        soft = soft_gate(eta, gamma)
         # Straight-through: the value of the hard gate, so that an inactive dimension carries nothing, with the
         # gradient of the soft one.
-        gate = (threshold > 0) + (soft - soft.detach())
+        gate = (eta + gamma > 1) + (soft - soft.detach())
         return gate * slab
 
     def mean(self, q):
@@ -149,6 +153,11 @@ class SpikeAndSlab(nn.Module):
 
 def standard_normal(shape, generator):
     return torch.randn(shape, generator=generator, device=generator.device)
+
+
+def soft_gate(eta, gamma):
+    """Return sigmoid(c (eta + gamma - 1)): with eta ~ U(0, 1), near 1 with probability gamma and near 0 otherwise."""
+    return torch.sigmoid(GATE_SLOPE * (eta + gamma - 1))
 
 
 def gaussian_kl(mu, logvar):

@@ -2,6 +2,7 @@
 
 A likelihood is a module built with `(n_hidden, n_features)`. It takes the decoder's hidden features h (B, H) and offers
 
+- `start(mean)`: before training, set the parameters that the feature means (D,) tell;
 - `log_prob(h, x)`: log p(x|z), summed over features, shape (B,);
 - `mean(h)`: E[x|z], shape (B, D).
 
@@ -10,6 +11,7 @@ To add one, write the class and its line in `LIKELIHOODS`: the estimators' `like
 
 import math
 
+import torch
 from torch import nn
 
 
@@ -27,6 +29,10 @@ class Gaussian(nn.Module):
     def __init__(self, n_hidden, n_features):
         super().__init__()
         self.x_hat = nn.Linear(n_hidden, n_features)
+
+    def start(self, mean):
+        with torch.no_grad():
+            self.x_hat.bias.copy_(mean)
 
     def log_prob(self, h, x):
         squared_error = (x - self.x_hat(h)).square().sum(dim=1)

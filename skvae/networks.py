@@ -12,7 +12,7 @@ ACTIVATIONS = {
 }
 
 
-class Trunk(nn.Sequential):
+class Trunk(nn.Module):
     """Stack hidden layers, h_k = activation(W_k h_{k-1} + b_k).
 
     Parameters
@@ -30,14 +30,17 @@ class Trunk(nn.Sequential):
     def __init__(self, n_inputs, widths, activation, first_activation=None):
         super().__init__()
         self.n_outputs = n_inputs
+        self.layers = nn.Sequential()
         for depth, width in enumerate(widths):
             name = first_activation if depth == 0 and first_activation else activation
-            self.append(nn.Linear(self.n_outputs, width))
-            self.append(ACTIVATIONS[name]())
+            self.layers.extend([nn.Linear(self.n_outputs, width), ACTIVATIONS[name]()])
             self.n_outputs = width
 
+    def forward(self, x):
+        return self.layers(x)
 
-class Head(nn.Sequential):
+
+class Head(nn.Module):
     """Map hidden features to one parameter of the posterior: a trunk of its own, then linear.
 
     Parameters
@@ -53,8 +56,12 @@ class Head(nn.Sequential):
     """
 
     def __init__(self, n_inputs, widths, activation, n_outputs):
-        trunk = Trunk(n_inputs, widths, activation)
-        super().__init__(trunk, nn.Linear(trunk.n_outputs, n_outputs))
+        super().__init__()
+        self.trunk = Trunk(n_inputs, widths, activation)
+        self.output = nn.Linear(self.trunk.n_outputs, n_outputs)
+
+    def forward(self, h):
+        return self.output(self.trunk(h))
 
 
 class Autoencoder(nn.Module):

@@ -6,7 +6,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, PassthroughScoring
 from tqdm.auto import tqdm
 
-from skvae.batching import Rows, ShuffledBatches
+from skvae.batching import Rows, ShuffledBatches, feature_means
 
 # Terms of the objective that are logged at each epoch, beside the loss itself: means over samples, sums over features
 # and over latent dimensions.
@@ -82,6 +82,8 @@ def train(
     Net
         The trained net, with its `history`.
     """
+    rows = Rows(X, np.float32)
+    module.likelihood.start(feature_means(rows, batch_size))
     reports = {0: [], 1: [("progress", ProgressBar())]}.get(verbose, [])
     net = Net(
         module,
@@ -104,7 +106,6 @@ def train(
         verbose=int(verbose > 1),
     )
     net.initialize()
-    rows = Rows(X, np.float32)
     # Not net.fit, which swallows KeyboardInterrupt and returns a half-trained net.
     net.notify("on_train_begin", X=rows, y=None)
     net.fit_loop(rows, generator=torch.Generator(device).manual_seed(noise_seed))

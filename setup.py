@@ -1,0 +1,29 @@
+"""Metadata of skvae; build and tool settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+EXTRAS = {"data": ["pooch", "rdata"]}
+EXTRAS["test"] = [*EXTRAS["data"], "pandas", "polars", "pytest", "ruff"]
+
+setup(
+    name="skvae",
+    version=re.search(r'__version__ = "(.+)"', (ROOT / "skvae" / "__init__.py").read_text())[1],
+    description="Embed wide, sparse data with autoencoders that behave like scikit-learn",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="BSD-3-Clause",
+    packages=find_packages(include=["skvae", "skvae.*"]),
+    python_requires=">=3.11",
+    install_requires=["matplotlib", "numpy", "scikit-learn>=1.6", "scipy", "skorch", "torch>=2.6"],
+    extras_require=EXTRAS,
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Bio-Informatics",
+    ],
+)

@@ -1,0 +1,94 @@
+"""The import direction of the package, read from its source."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import skvae
+
+PACKAGE = Path(skvae.__file__).parent
+
+# What each module may import from the package.
+ALLOWED = {
+    "networks": set(),
+    "latents": set(),
+    "likelihoods": set(),
+    "objectives": {"networks", "latents", "likelihoods"},
+    "batching": set(),
+    "training": {"batching", "objectives", "networks", "latents", "likelihoods"},
+    "_base": {"batching", "training", "objectives", "networks", "latents", "likelihoods"},
+    "estimators": {"_base", "objectives", "networks", "latents", "likelihoods"},
+    "metrics": set(),
+    "plotting": set(),
+    "datasets": set(),
+    "preprocessing": set(),
+    "experiment": {"estimators", "metrics", "plotting", "datasets", "preprocessing"},
+    "__main__": {"experiment"},
+    "__init__": {"estimators", "metrics", "datasets", "preprocessing"},
+}
+MODEL_FILES = {"networks", "latents", "likelihoods", "objectives"}
+
+
+def imports_of(module, *, anywhere=True):
+    """Return {(module, name or None)} that a file imports, `anywhere` or at its top level only."""
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+    found = set()
+    for node in ast.walk(tree) if anywhere else tree.body:
+        if isinstance(node, ast.Import):
+            found |= {(alias.name, None) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {(node.module, alias.name) for alias in node.names}
+    return found
+
+
+def packages_of(imports):
+    return {module.split(".")[0] for module, _ in imports}
+
+
+def test_every_module_has_its_place():
+    assert {path.stem for path in PACKAGE.glob("*.py")} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("module", ALLOWED)
+def test_imports_run_one_way(module):
+    own = {(name if source == "skvae" else source.removeprefix("skvae.")) for source, name in imports_of(module)
+           if source.split(".")[0] == "skvae"}  # fmt: skip
+    assert own <= ALLOWED[module]
+
+
+@pytest.mark.parametrize("module", ALLOWED)
+def test_no_module_imports_private_names_of_another(module):
+    private = {
+        name for source, name in imports_of(module) if source.startswith("skvae.") and name and name.startswith("_")
+    }
+    assert not private
+
+
+@pytest.mark.parametrize("module", MODEL_FILES)
+def test_model_files_know_neither_scikit_learn_nor_skorch(module):
+    assert not packages_of(imports_of(module)) & {"sklearn", "skorch"}
+
+
+def test_only_training_imports_skorch():
+    # experiment names its version in the record of a run
+    assert {module for module in ALLOWED if "skorch" in packages_of(imports_of(module))} == {"training", "experiment"}
+
+
+def test_only_functions_of_plotting_import_matplotlib():
+    assert {module for module in ALLOWED if "matplotlib" in packages_of(imports_of(module))} == {"plotting"}
+    assert "matplotlib" not in packages_of(imports_of("plotting", anywhere=False))
+
+
+def test_importing_skvae_adds_neither_matplotlib_nor_what_extras_bring():
+    # scikit-learn itself imports pandas where it is installed
+    code = """
+import sys, sklearn.base, skorch, torch
+before = set(sys.modules)
+import skvae
+print({"matplotlib", "pandas", "pooch", "rdata"} & (set(sys.modules) - before))
+"""
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "set()"

@@ -1,0 +1,18 @@
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skvae import AutoencoderEmbedding, BetaVAE, BetaVSC, LogNormalizer
+
+SMALL = {"n_components": 2, "hidden_layer_sizes": (8,), "max_epochs": 3}
+
+
+@parametrize_with_checks(
+    [
+        AutoencoderEmbedding(**SMALL),
+        BetaVAE(**SMALL),
+        BetaVSC(**SMALL),
+        BetaVSC(code="sparse", **SMALL),
+        LogNormalizer(),
+    ]
+)
+def test_scikit_learn_conventions(estimator, check):
+    check(estimator)

@@ -1,0 +1,223 @@
+import hashlib
+import sys
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+
+from skvae import datasets, fetch_pbmc3k, make_single_cell_counts
+
+# Simulated cells
+
+
+@pytest.fixture(scope="module")
+def wide():
+    return make_single_cell_counts(n_samples=600, n_features=13714, random_state=0)
+
+
+def expression(cells, gene):
+    """Share of the counts that a gene has in each type."""
+    column = cells.data[:, [np.flatnonzero(cells.feature_names == gene)[0]]].toarray().ravel()
+    totals = np.asarray(cells.data.sum(axis=1)).ravel()
+    return {
+        str(name): column[cells.target == label].sum() / totals[cells.target == label].sum()
+        for label, name in enumerate(cells.target_names)
+    }
+
+
+def test_simulated_counts_are_sparse_integers_with_names(wide):
+    assert wide.data.shape == (600, 13714)
+    assert wide.data.format == "csr"
+    assert wide.data.dtype == np.float32
+    assert (wide.data.data == np.rint(wide.data.data)).all()
+    assert wide.data.data.min() > 0
+    assert len(set(wide.feature_names)) == 13714
+    assert len(set(wide.cell_names)) == 600
+    assert set(wide.batch) == {0}
+
+
+def test_simulated_counts_have_the_density_and_depth_of_pbmc3k(wide):
+    assert 0.05 < wide.data.nnz / np.prod(wide.data.shape) < 0.075
+    totals = np.asarray(wide.data.sum(axis=1)).ravel()
+    expected = datasets.DEPTH * 13714
+    assert abs(totals.mean() - expected) < 4 * totals.std() / 600**0.5
+
+
+def test_library_size_is_the_mean_total():
+    cells = make_single_cell_counts(n_samples=2000, n_features=100, library_size=50, random_state=0)
+    totals = np.asarray(cells.data.sum(axis=1)).ravel()
+    assert abs(totals.mean() - 50) < 4 * totals.std() / 2000**0.5
+
+
+def test_types_have_the_proportions_of_the_report():
+    cells = make_single_cell_counts(n_samples=20_000, n_features=60, random_state=0)
+    sizes = np.array(list(datasets.CELL_TYPES.values()))
+    share = sizes / sizes.sum()
+    standard_error = np.sqrt(share * (1 - share) / 20_000)
+    assert (np.abs(np.bincount(cells.target) / 20_000 - share) < 4 * standard_error).all()
+    assert list(cells.target_names) == list(datasets.CELL_TYPES)
+
+
+@pytest.mark.parametrize(
+    ("gene", "cell_type"), [("MS4A1", "B"), ("CD14", "CD14+ Mono"), ("GNLY", "NK"), ("PPBP", "Platelet")]
+)
+def test_markers_are_highest_in_their_type(gene, cell_type, wide):
+    shares = expression(wide, gene)
+    assert max(shares, key=shares.get) == cell_type
+
+
+def test_shared_markers_are_high_in_related_types(wide):
+    shares = expression(wide, "NKG7")
+    assert set(sorted(shares, key=shares.get)[-2:]) == {"CD8 T", "NK"}
+
+
+def test_counts_are_overdispersed_by_the_dispersion_asked_for():
+    # Of one type and one gene, given the library l: variance = mean + dispersion * mean^2, so that
+    # E[(n^2 - n) / l^2] = (1 + dispersion) p^2. The gradients and the random library add to it alike at any dispersion.
+    moments = []
+    for dispersion in (0.01, 2.0):
+        cells = make_single_cell_counts(
+            n_samples=20_000, n_features=60, library_size=6000, dispersion=dispersion, random_state=0
+        )
+        n = cells.data[cells.target == 0][:, [int(cells.data.sum(axis=0).argmax())]].toarray().astype(float)
+        moments.append((n**2 - n).mean() / n.mean() ** 2)
+    assert moments[1] > 1.5 * moments[0]
+
+
+def test_batches_shift_genes():
+    cells = make_single_cell_counts(
+        n_samples=3000, n_features=100, library_size=2000, n_batches=2, batch_effect=1.0, random_state=0
+    )
+    assert set(cells.batch) == {0, 1}
+    profiles = np.array([np.asarray(cells.data[cells.batch == b].mean(axis=0)).ravel() for b in (0, 1)])
+    log_ratio = np.log(profiles[1] / profiles[0])
+    assert 1.0 < log_ratio.std() < 2.0  # two log factors of standard deviation 1
+
+
+def test_the_seed_makes_the_simulation():
+    first, second, other = (make_single_cell_counts(n_samples=30, n_features=60, random_state=s) for s in (0, 0, 1))
+    assert (first.data != second.data).nnz == 0
+    assert (first.data != other.data).nnz > 0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_samples": 0}, "'n_samples' parameter of make_single_cell_counts"),
+        ({"n_features": 59}, "'n_features' parameter of make_single_cell_counts"),
+        ({"library_size": 0.0}, "'library_size' parameter of make_single_cell_counts"),
+        ({"n_batches": 0}, "'n_batches' parameter of make_single_cell_counts"),
+    ],
+)
+def test_bad_parameters_are_named(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        make_single_cell_counts(**parameters)
+
+
+# PBMC 3k
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """Serve `files`, names to (body, announced length), on the loopback interface, and count the `requests`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            name = self.path.strip("/")
+            self.server.requests[name] += 1
+            body, length = self.server.files[name]
+            self.send_response(200)
+            self.send_header("Content-Length", str(length))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format, *args):  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.files, server.requests = {}, Counter()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(datasets, "PBMC3K_URL", f"http://127.0.0.1:{server.server_port}/")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield server
+        server.shutdown()
+
+
+@pytest.mark.pbmc
+def test_pbmc3k_from_files_at_hand():
+    cells = fetch_pbmc3k()
+    assert cells.data.shape == (2638, 13714)
+    assert cells.data.format == "csr"
+    assert cells.data.dtype == np.float32
+    assert cells.data.nnz == 2_238_732
+    assert cells.data.max() == 419
+    assert (cells.data.data == np.rint(cells.data.data)).all()
+    sizes = dict(zip(cells.target_names.tolist(), np.bincount(cells.target).tolist(), strict=True))
+    assert sizes == datasets.CELL_TYPES
+    assert cells.feature_names[0] == "AL627309.1"
+    assert cells.cell_names[0] == "AAACATACAACCAC"
+    # of the first cell, as the meta data of the source have it
+    assert cells.data[[0]].sum() == 2419
+
+
+@pytest.mark.pbmc
+def test_pbmc3k_markers_are_highest_in_their_type():
+    cells = fetch_pbmc3k()
+    for gene, cell_type in (("MS4A1", "B"), ("PPBP", "Platelet"), ("GNLY", "NK"), ("FCER1A", "DC")):
+        shares = expression(cells, gene)
+        assert max(shares, key=shares.get) == cell_type
+
+
+@pytest.mark.pbmc
+def test_pbmc3k_is_downloaded_once(server, tmp_path, monkeypatch):
+    at_hand = fetch_pbmc3k()
+    folder = Path(datasets.os.environ["SKVAE_DATA"], "pbmc3k")
+    for name in datasets.PBMC3K_FILES:
+        body = (folder / name).read_bytes()
+        server.files[name] = body, len(body)
+    monkeypatch.delenv("SKVAE_DATA")
+    for _ in range(2):
+        cells = fetch_pbmc3k(data_home=tmp_path)
+        assert (cells.data != at_hand.data).nnz == 0
+    assert server.requests == dict.fromkeys(datasets.PBMC3K_FILES, 1)
+    assert {path.name for path in (tmp_path / "pbmc3k").iterdir()} == set(datasets.PBMC3K_FILES)
+
+
+def test_the_folder_given_goes_before_the_environment(server, tmp_path, monkeypatch):
+    # The first file is kept once its checksum holds; the second one stops the loader before it reads either.
+    body = b"matrix"
+    files = {"pbmc_matrix.rda": f"sha256:{hashlib.sha256(body).hexdigest()}"}
+    monkeypatch.setattr(datasets, "PBMC3K_FILES", files)
+    monkeypatch.setenv("SKVAE_DATA", str(tmp_path / "environment"))
+    server.files["pbmc_matrix.rda"] = body, len(body)
+    for home in (tmp_path / "given", None):
+        with pytest.raises(Exception, match=r".+"):
+            fetch_pbmc3k(data_home=home)
+    assert (tmp_path / "given" / "pbmc3k" / "pbmc_matrix.rda").read_bytes() == body
+    assert (tmp_path / "environment" / "pbmc3k" / "pbmc_matrix.rda").read_bytes() == body
+
+
+def test_a_corrupted_download_names_the_checksum_and_is_not_kept(server, tmp_path):
+    server.files["pbmc_matrix.rda"] = b"corrupted", 9
+    expected = datasets.PBMC3K_FILES["pbmc_matrix.rda"].removeprefix("sha256:")
+    with pytest.raises(ValueError, match=f"SHA256 .*{expected}"):
+        fetch_pbmc3k(data_home=tmp_path)
+    assert not list((tmp_path / "pbmc3k").iterdir())
+
+
+def test_a_truncated_download_is_an_error_and_is_not_kept(server, tmp_path):
+    server.files["pbmc_matrix.rda"] = b"the first bytes", 3_081_524
+    with pytest.raises(requests.exceptions.RequestException):
+        fetch_pbmc3k(data_home=tmp_path)
+    assert not list((tmp_path / "pbmc3k").iterdir())
+
+
+@pytest.mark.parametrize("package", ["pooch", "rdata"])
+def test_a_missing_package_is_named_with_its_extra(package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf"fetch_pbmc3k needs {package}: pip install \"skvae\[data\]\""):
+        fetch_pbmc3k()

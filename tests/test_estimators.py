@@ -1,0 +1,438 @@
+import inspect
+import pickle
+import random
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from skorch.callbacks import Callback
+
+from skvae import AutoencoderEmbedding, BetaVAE, BetaVSC
+
+ESTIMATORS = (AutoencoderEmbedding, BetaVAE, BetaVSC)
+VARIATIONAL = (BetaVAE, BetaVSC)
+SMALL = {"n_components": 3, "hidden_layer_sizes": (8,), "max_epochs": 3, "random_state": 0}
+FORMATS = ("csr", "csc", "coo", "lil", "dok", "bsr", "dia")
+
+every_estimator = pytest.mark.parametrize("Estimator", ESTIMATORS)
+
+
+@contextmanager
+def unchanged(estimator, X):
+    """Assert that the estimator keeps every attribute, parameters and fit, and its embedding of X."""
+    attributes, Z = dict(vars(estimator)), estimator.transform(X)
+    yield
+    assert vars(estimator).keys() == attributes.keys()
+    assert all(vars(estimator)[name] is value for name, value in attributes.items())
+    np.testing.assert_array_equal(estimator.transform(X), Z)
+
+
+# Input
+
+
+@every_estimator
+@pytest.mark.filterwarnings("ignore:Constructing a DIA matrix")
+@pytest.mark.parametrize("container", [sparse.csr_array, sparse.csr_matrix])
+@pytest.mark.parametrize("layout", FORMATS)
+def test_sparse_and_dense_input_give_the_same_bits(Estimator, container, layout, X):
+    dense = Estimator(**SMALL).fit_transform(X.toarray())
+    np.testing.assert_array_equal(Estimator(**SMALL).fit_transform(container(X).asformat(layout)), dense)
+
+
+@every_estimator
+def test_sparse_input_is_never_made_dense_as_a_whole(Estimator, monkeypatch):
+    X = sparse.random_array((4500, 2000), density=0.01, format="csr", rng=0, dtype=np.float32)
+    heights = []
+
+    def toarray(self, *args, original=sparse.csr_array.toarray, **kwargs):
+        heights.append(self.shape[0])
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(sparse.csr_array, "toarray", toarray)
+    estimator = Estimator(**{**SMALL, "max_epochs": 1}).fit(X)
+    assert max(heights) == estimator.batch_size
+    estimator.transform(X)
+    estimator.score(X)
+    assert max(heights) < 2200  # the bound on the elements of a batch
+
+
+@every_estimator
+def test_the_embedding_has_the_float_type_of_the_input(Estimator, X):
+    for dtype in (np.float32, np.float64):
+        assert Estimator(**SMALL).fit_transform(X.astype(dtype)).dtype == dtype
+
+
+@every_estimator
+def test_integers_are_taken_as_floats(Estimator, cells):
+    counts = cells.data.astype(np.int64)
+    Z = Estimator(**SMALL).fit_transform(counts)
+    assert Z.dtype == np.float64
+    np.testing.assert_array_equal(Z, Estimator(**SMALL).fit_transform(counts.astype(np.float64)))
+
+
+@every_estimator
+def test_frames_give_and_check_feature_names(Estimator, X):
+    names = [f"gene{i}" for i in range(X.shape[1])]
+    for frame in (pd.DataFrame(X.toarray(), columns=names), pl.DataFrame(X.toarray(), schema=names)):
+        estimator = Estimator(**SMALL).fit(frame)
+        assert list(estimator.feature_names_in_) == names
+    with pytest.raises(ValueError, match="feature names should match"):
+        estimator.transform(pd.DataFrame(X.toarray(), columns=names[::-1]))
+
+
+@every_estimator
+def test_input_is_not_changed(Estimator, X):
+    dense = X.toarray()
+    before = dense.copy()
+    dense.setflags(write=False)
+    estimator = Estimator(**SMALL).fit(dense)
+    estimator.inverse_transform(estimator.transform(dense))
+    estimator.score(dense)
+    np.testing.assert_array_equal(dense, before)
+
+
+@every_estimator
+def test_fewer_rows_than_a_batch_and_more_components_than_features_work(Estimator):
+    X = np.random.default_rng(0).normal(size=(5, 4))
+    assert np.isfinite(Estimator(**{**SMALL, "n_components": 6}).fit_transform(X)).all()
+
+
+# Output
+
+
+@every_estimator
+def test_output_names_carry_the_class(Estimator, X):
+    estimator = Estimator(**SMALL).fit(X)
+    expected = [f"{Estimator.__name__.lower()}{i}" for i in range(3)]
+    assert list(estimator.get_feature_names_out()) == expected
+    assert list(estimator.set_output(transform="pandas").transform(X).columns) == expected
+    assert estimator.set_output(transform="polars").transform(X).columns == expected
+
+
+@every_estimator
+def test_inverse_transform_decodes_what_transform_encodes(Estimator, X):
+    estimator = Estimator(**SMALL).fit(X)
+    Z = estimator.transform(X)
+    with torch.inference_mode():
+        expected = estimator.net_.module_.decode(torch.from_numpy(Z)).numpy()
+    np.testing.assert_array_equal(estimator.inverse_transform(Z), expected)
+    assert expected.shape == X.shape
+
+
+@every_estimator
+def test_history_has_a_finite_value_of_each_term_an_epoch(Estimator, X):
+    estimator = Estimator(**SMALL).fit(X)
+    assert estimator.n_epochs_ == 3
+    assert set(estimator.history_) == {"loss", "reconstruction", "kl"}
+    for values in estimator.history_.values():
+        assert values.shape == (3,)
+        assert np.isfinite(values).all()
+
+
+def test_the_loss_is_reconstruction_plus_beta_kl(X):
+    history = BetaVAE(**SMALL, beta=3.0, kl_warmup=0).fit(X).history_
+    np.testing.assert_allclose(history["loss"], history["reconstruction"] + 3 * history["kl"], rtol=1e-6)
+
+
+def test_the_warm_up_covers_its_share_of_the_run(X):
+    history = BetaVAE(**{**SMALL, "max_epochs": 10, "batch_size": 120}, kl_warmup=0.5).fit(X).history_
+    weights = (history["loss"] - history["reconstruction"]) / history["kl"]
+    np.testing.assert_allclose(weights, [0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1, 1], atol=1e-4)
+
+
+def test_the_sparse_code_is_csr_and_mu_where_the_gate_is_likely_open(X):
+    vsc = BetaVSC(**SMALL, alpha=0.01, beta=5.0, code="sparse").fit(X)
+    code = vsc.transform(X)
+    assert sparse.issparse(code)
+    assert code.format == "csr"
+    assert code.dtype == X.dtype
+    with torch.inference_mode():
+        mu, _, v = vsc.net_.module_.encode(torch.from_numpy(X.toarray()))
+    np.testing.assert_array_equal(code.toarray(), np.where(v > 0, mu, 0))
+    assert code.nnz == np.count_nonzero(v > 0)
+    np.testing.assert_array_equal(vsc.inverse_transform(code), vsc.inverse_transform(code.toarray()))
+
+
+def test_the_code_is_chosen_at_transform(X):
+    vsc = BetaVSC(**SMALL).fit(X)
+    with torch.inference_mode():
+        mu, _, v = vsc.net_.module_.encode(torch.from_numpy(X.toarray()))
+    np.testing.assert_allclose(vsc.transform(X), torch.sigmoid(v) * mu, rtol=1e-6)
+    assert sparse.issparse(vsc.set_params(code="sparse").transform(X))
+
+
+# What training does
+
+
+def test_a_linear_autoencoder_reaches_the_reconstruction_of_pca():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 3)) @ rng.normal(size=(3, 12)) + 0.3 * rng.normal(size=(300, 12))
+    linear = AutoencoderEmbedding(
+        3, hidden_layer_sizes=(), max_epochs=300, batch_size=50, learning_rate=1e-2, random_state=0
+    ).fit(X)
+    pca = PCA(3).fit(X)
+    own, best = (((X - model.inverse_transform(model.transform(X))) ** 2).sum() for model in (linear, pca))
+    assert best <= own < 1.02 * best
+
+
+@pytest.mark.parametrize("Estimator", VARIATIONAL)
+def test_training_honours_beta(Estimator, X):
+    settings = {**SMALL, "max_epochs": 60, "batch_size": 30}
+    kl = [Estimator(**settings, beta=beta).fit(X).history_["kl"][-1] for beta in (0.1, 1.0, 10.0)]
+    assert kl[0] > 1.5 * kl[1] > 1.5 * 1.5 * kl[2]
+
+
+def test_a_smaller_alpha_gives_a_sparser_code(X):
+    settings = {**SMALL, "n_components": 8, "max_epochs": 100, "batch_size": 30, "code": "sparse"}
+    active = [BetaVSC(**settings, alpha=alpha).fit_transform(X).nnz for alpha in (0.9, 0.3, 0.01)]
+    assert active[0] > active[1] > active[2]
+
+
+def test_callbacks_are_called(X):
+    class Counter(Callback):
+        n_epochs = 0
+
+        def on_epoch_end(self, net, **kwargs):
+            self.n_epochs += 1
+
+    counter = Counter()
+    AutoencoderEmbedding(**SMALL, callbacks=[counter]).fit(X)
+    assert counter.n_epochs == 3
+
+
+@pytest.mark.parametrize(("verbose", "stream", "text"), [(1, "err", "3/3"), (2, "out", "train_loss")])
+def test_verbose_shows_the_epochs(verbose, stream, text, X, capsys):
+    BetaVAE(**SMALL, verbose=verbose).fit(X)
+    assert text in getattr(capsys.readouterr(), stream)
+
+
+def test_fit_is_silent_by_default(X, capsys):
+    BetaVAE(**SMALL).fit(X)
+    assert capsys.readouterr() == ("", "")
+
+
+# Scores
+
+
+@every_estimator
+def test_score_is_the_mean_over_rows(Estimator, X):
+    estimator = Estimator(**SMALL).fit(X)
+    scores = estimator.score_samples(X)
+    assert scores.shape == (X.shape[0],)
+    assert estimator.score(X) == pytest.approx(scores.mean(), rel=1e-6)
+
+
+def test_the_autoencoder_scores_the_log_likelihood_of_its_reconstruction(X):
+    autoencoder = AutoencoderEmbedding(**SMALL).fit(X)
+    residual = X.toarray() - autoencoder.inverse_transform(autoencoder.transform(X))
+    expected = -((residual**2).sum(axis=1) + X.shape[1] * np.log(2 * np.pi)) / 2
+    np.testing.assert_allclose(autoencoder.score_samples(X), expected, rtol=1e-5)
+
+
+def test_the_score_of_a_linear_model_is_close_to_and_below_the_log_likelihood_of_ppca():
+    # Probabilistic PCA with unit noise is the best linear Gaussian model; its ELBO can be tight.
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 2)) @ (3 * rng.normal(size=(2, 6))) + rng.normal(size=(500, 6))
+    vae = BetaVAE(2, hidden_layer_sizes=(), max_epochs=300, batch_size=50, learning_rate=1e-2, random_state=0).fit(X)
+    ppca = PCA(2).fit(X).score(X)
+    assert ppca - 0.3 < vae.score(X) < ppca + 0.1
+
+
+@pytest.mark.parametrize("Estimator", VARIATIONAL)
+def test_the_score_counts_the_kl_once_whatever_beta(Estimator, X):
+    estimator = Estimator(**SMALL, beta=1.0).fit(X)
+    other = clone(estimator).set_params(beta=7.0, kl_warmup=1.0).fit(X)
+    other.net_.module_.load_state_dict(estimator.net_.module_.state_dict())
+    assert other.score(X) == estimator.score(X)
+
+
+# Reproducibility
+
+
+@every_estimator
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(Estimator, X):
+    first, second = (Estimator(**SMALL).fit_transform(X) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first, Estimator(**{**SMALL, "random_state": 1}).fit_transform(X))
+
+
+@every_estimator
+def test_global_random_states_are_neither_used_nor_changed(Estimator, X):
+    def draws():
+        return torch.rand(1).item(), np.random.random(), random.random()  # noqa: NPY002
+
+    def seed():
+        torch.manual_seed(5)
+        np.random.seed(5)  # noqa: NPY002
+        random.seed(5)
+
+    seed()
+    expected = draws()
+    seed()
+    first = Estimator(**SMALL).fit(X)
+    first.score(X)
+    assert draws() == expected
+    np.testing.assert_array_equal(first.transform(X), Estimator(**SMALL).fit_transform(X))
+
+
+@pytest.mark.parametrize("n_threads", ["1", "2"])
+def test_another_process_with_any_threads_gives_the_same_bits(n_threads, X, tmp_path):
+    sparse.save_npz(tmp_path / "X.npz", X)
+    code = f"""
+import numpy as np, torch
+from scipy import sparse
+from skvae import BetaVSC
+torch.set_num_threads({n_threads})
+X = sparse.load_npz("X.npz")
+np.save("Z.npy", BetaVSC(**{SMALL!r}).fit_transform(X))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    np.testing.assert_array_equal(np.load(tmp_path / "Z.npy"), BetaVSC(**SMALL).fit_transform(X))
+
+
+@every_estimator
+def test_the_embedding_of_a_row_depends_on_no_other(Estimator, X):
+    estimator = Estimator(**SMALL).fit(X)
+    dense = X.toarray().astype(np.float64)
+    np.testing.assert_allclose(estimator.transform(dense[7:8])[0], estimator.transform(dense)[7], rtol=1e-12)
+
+
+@every_estimator
+def test_pickles_transform_alike_also_when_parameters_have_changed_since_fit(Estimator, X):
+    estimator = Estimator(**SMALL).fit(X)
+    expected = estimator.transform(X)
+    estimator.set_params(n_components=5, hidden_layer_sizes=(4, 4), activation="tanh")
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(estimator)).transform(X), expected)
+
+
+@every_estimator
+def test_a_pickle_holds_no_training_data(Estimator):
+    X = np.random.default_rng(0).normal(size=(5000, 20))
+    assert len(pickle.dumps(Estimator(**SMALL).fit(X))) < X.nbytes / 8
+
+
+@every_estimator
+def test_clone_keeps_parameters_and_drops_the_fit(Estimator, X):
+    estimator = Estimator(**{**SMALL, "hidden_layer_sizes": [8, 4]})
+    twin = clone(estimator.fit(X))
+    assert twin.get_params() == estimator.get_params()
+    assert not hasattr(twin, "net_")
+
+
+@every_estimator
+def test_parameters_are_documented_in_the_order_of_the_signature(Estimator):
+    section = inspect.getdoc(Estimator).split("Attributes\n---")[0]
+    documented = [line.split(" : ")[0] for line in section.splitlines() if " : " in line and not line.startswith(" ")]
+    assert documented == list(inspect.signature(Estimator).parameters)
+
+
+# Bad input
+
+
+@every_estimator
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_components": 0}, "'n_components' parameter of .* Got 0"),
+        ({"n_components": 2.5}, "'n_components' parameter of .* Got 2.5"),
+        ({"likelihood": "cauchy"}, "'likelihood' parameter of .*'gaussian'.* Got 'cauchy'"),
+        ({"activation": "swish"}, "'activation' parameter of .*'relu'.* Got 'swish'"),
+        ({"batch_size": 0}, "'batch_size' parameter of .* Got 0"),
+        ({"max_epochs": 0}, "'max_epochs' parameter of .* Got 0"),
+        ({"learning_rate": 0.0}, "'learning_rate' parameter of .* Got 0.0"),
+        ({"hidden_layer_sizes": (8, 0)}, r"hidden_layer_sizes == \(8, 0\), must hold only integers >= 1"),
+        ({"head_layer_sizes": (2.5,)}, r"head_layer_sizes == \(2.5,\), must hold only integers >= 1"),
+        ({"device": "cuda:99"}, "device == 'cuda:99', must be one of .*'cpu'"),
+        ({"device": "gpu"}, "device == 'gpu', must be one of .*'cpu'"),
+    ],
+)
+def test_bad_parameters_are_named_and_change_nothing(Estimator, parameters, message, X):
+    estimator = Estimator(**SMALL).fit(X)
+    estimator.set_params(**parameters)
+    with unchanged(estimator, X), pytest.raises(ValueError, match=message):
+        estimator.fit(X)
+
+
+@pytest.mark.parametrize(
+    ("Estimator", "parameters", "message"),
+    [
+        (BetaVAE, {"beta": -1.0}, r"'beta' parameter of BetaVAE must be a float in the range \[0.0, inf\). Got -1.0"),
+        (BetaVSC, {"beta": -0.1}, "'beta' parameter of BetaVSC .* Got -0.1"),
+        (BetaVSC, {"alpha": 0.0}, r"'alpha' parameter of BetaVSC must be a float in the range \(0.0, 1.0\). Got 0.0"),
+        (BetaVSC, {"alpha": 1.0}, "'alpha' parameter of BetaVSC .* Got 1.0"),
+        (BetaVSC, {"code": "dense"}, "'code' parameter of BetaVSC .*'sparse'.* Got 'dense'"),
+        (BetaVAE, {"kl_warmup": 1.5}, "'kl_warmup' parameter of BetaVAE .* Got 1.5"),
+        (AutoencoderEmbedding, {"latent_activation": "exp"}, "'latent_activation' parameter .* Got 'exp'"),
+    ],
+)
+def test_bad_parameters_of_one_model_are_named(Estimator, parameters, message, X):
+    with pytest.raises(ValueError, match=message):
+        Estimator(**{**SMALL, **parameters}).fit(X)
+
+
+@every_estimator
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda _: np.full((10, 4), np.nan), "Input X contains NaN"),
+        (lambda _: np.full((10, 4), np.inf), "Input X contains infinity"),
+        (lambda X: X[:0], r"0 sample\(s\).* a minimum of 1"),
+        (lambda X: X[:, :1], r"1 feature\(s\).* a minimum of 2"),
+        (lambda X: X.toarray()[0], "Expected 2D array, got 1D array"),
+        (lambda _: np.array([["a", "b"], ["c", "d"]]), "could not convert string to float"),
+    ],
+)
+def test_bad_data_is_named_and_changes_nothing(Estimator, make, message, X):
+    estimator = Estimator(**SMALL).fit(X)
+    with unchanged(estimator, X), pytest.raises(ValueError, match=message):
+        estimator.fit(make(X))
+
+
+@every_estimator
+def test_a_bad_frame_changes_neither_names_nor_fit(Estimator, X):
+    estimator = Estimator(**SMALL).fit(X)
+    with unchanged(estimator, X), pytest.raises(ValueError, match="contains NaN"):
+        estimator.fit(pd.DataFrame({"a": [1.0, np.nan], "b": [0.0, 1.0]}))
+
+
+@every_estimator
+def test_a_wrong_number_of_features_is_named(Estimator, X):
+    estimator = Estimator(**SMALL).fit(X)
+    for method in (estimator.transform, estimator.score, estimator.score_samples):
+        with pytest.raises(ValueError, match=f"X has 79 features, but {Estimator.__name__} is expecting 80 features"):
+            method(X[:, 1:])
+    with pytest.raises(ValueError, match=r"X has 2 features, but .*inverse_transform is expecting 3 features"):
+        estimator.inverse_transform(np.zeros((4, 2)))
+
+
+@every_estimator
+def test_a_diverging_fit_names_the_epoch_and_the_causes_and_changes_nothing(Estimator, X):
+    estimator = Estimator(**SMALL).fit(X)
+    with (
+        unchanged(estimator, X),
+        pytest.raises(FloatingPointError, match=r"in epoch 1: .* values of X up to 1e\+30 .* rate of 0.001"),
+    ):
+        estimator.fit(1e30 * np.eye(10))
+
+
+@every_estimator
+def test_an_interrupt_leaves_fit_and_keeps_the_last_one(Estimator, X):
+    class Interrupt(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            raise KeyboardInterrupt
+
+    estimator = Estimator(**SMALL).fit(X)
+    expected = estimator.transform(X)
+    net = estimator.net_
+    with pytest.raises(KeyboardInterrupt):
+        estimator.set_params(callbacks=[Interrupt()]).fit(X)
+    assert estimator.net_ is net
+    np.testing.assert_array_equal(estimator.transform(X), expected)

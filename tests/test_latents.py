@@ -1,0 +1,185 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Normal
+
+from skvae.latents import Gaussian, Point, SpikeAndSlab, gaussian_kl, soft_gate, spike_and_slab_kl
+
+FIRST = ([0.5, -1.0, 2.0], [0.0, -1.0, 0.5])
+
+
+def tensor(values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def logit(gamma):
+    return torch.logit(tensor(gamma))
+
+
+def heads(n_components=2):
+    return lambda: nn.Linear(3, n_components)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize(
+    ("mu", "logvar", "kl"),
+    [
+        (*FIRST, [0.12500000, 0.68393972, 2.07436064]),
+        ([0.1, 0.0, -0.3, 1.5], [-2.0, 0.0, 1.0, -4.0], [0.57266764, 0.0, 0.40414091, 2.63415782]),
+    ],
+)
+def test_gaussian_kl_is_the_closed_form(mu, logvar, kl):
+    torch.testing.assert_close(gaussian_kl(tensor(mu), tensor(logvar)), tensor(kl), atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("mu", "logvar", "gamma", "alpha", "kl"),
+    [
+        (*FIRST, [0.9, 0.2, 0.5], 0.5, [0.48056421, 0.32953270, 1.03718032]),
+        (*FIRST, [0.9, 0.2, 0.5], 0.01, [3.93307523, 0.56545983, 2.65164340]),
+        ([1.5], [-0.7], [0.03], 0.1, [0.07323386]),
+        ([0.0, 0.0], [0.0, 0.0], [0.7, 0.001], 0.2, [0.58268530, 0.21662259]),
+    ],
+)
+def test_spike_and_slab_kl_is_the_closed_form(mu, logvar, gamma, alpha, kl):
+    actual = spike_and_slab_kl(tensor(mu), tensor(logvar), logit(gamma), alpha)
+    torch.testing.assert_close(actual, tensor(kl), atol=1e-8, rtol=0)
+
+
+def test_spike_and_slab_kl_is_zero_at_the_prior():
+    kl = spike_and_slab_kl(tensor([0.0]), tensor([0.0]), logit([0.3]), 0.3)
+    torch.testing.assert_close(kl, tensor([0.0]))
+
+
+def test_an_open_gate_costs_the_gaussian_kl_and_the_log_prior():
+    mu, logvar = map(tensor, FIRST)
+    kl = spike_and_slab_kl(mu, logvar, tensor([40.0] * 3), 0.2)
+    torch.testing.assert_close(kl, gaussian_kl(mu, logvar) - math.log(0.2))
+
+
+def test_a_closed_gate_costs_the_same_whatever_its_slab():
+    mu, logvar = map(tensor, FIRST)
+    kl = spike_and_slab_kl(mu, logvar, tensor([-50.0] * 3), 0.2)
+    torch.testing.assert_close(kl, tensor([-math.log(0.8)] * 3))
+
+
+def test_kl_is_never_negative():
+    mu, logvar, v = 3 * torch.randn(3, 10_000, generator=generator(), dtype=torch.float64)
+    assert (gaussian_kl(mu, logvar) >= 0).all()
+    for alpha in (0.01, 0.5, 0.9):
+        assert (spike_and_slab_kl(mu, logvar, v, alpha) >= -1e-12).all()
+
+
+@pytest.mark.parametrize("v", [-200.0, -30.0, 30.0, 200.0])
+def test_spike_and_slab_kl_and_its_gradient_are_finite_in_float32(v):
+    q = [torch.tensor([value], requires_grad=True) for value in (1.0, -1.0, v)]
+    kl = spike_and_slab_kl(*q, 0.01)
+    kl.sum().backward()
+    assert kl.isfinite().all()
+    assert all(parameter.grad.isfinite().all() for parameter in q)
+
+
+def test_spike_and_slab_kl_has_the_gradients_of_its_formula():
+    mu, logvar, v = (
+        tensor(values).requires_grad_() for values in ([0.5, -1.0, 2.0], [0.0, -1.0, 0.5], [2.0, -1.0, 0.1])
+    )
+    alpha = 0.1
+    spike_and_slab_kl(mu, logvar, v, alpha).sum().backward()
+    gamma = torch.sigmoid(v)
+    torch.testing.assert_close(mu.grad, gamma * mu)
+    torch.testing.assert_close(logvar.grad, gamma * (logvar.exp() - 1) / 2)
+    logit_alpha = math.log(alpha / (1 - alpha))
+    torch.testing.assert_close(v.grad, gamma * (1 - gamma) * (gaussian_kl(mu, logvar) + v - logit_alpha))
+
+
+def test_kl_gradients_agree_with_finite_differences():
+    q = [tensor(values).requires_grad_() for values in ([0.5, -1.0], [0.3, -1.0], [2.0, -1.0])]
+    assert torch.autograd.gradcheck(gaussian_kl, q[:2])
+    assert torch.autograd.gradcheck(lambda *q: spike_and_slab_kl(*q, 0.2), q)
+
+
+def test_gaussian_kl_agrees_with_monte_carlo():
+    mu, logvar = map(tensor, FIRST)
+    n = 1_000_000
+    (epsilon,) = Gaussian(heads(3)).noise((n, 3), generator())
+    z = Gaussian(heads(3)).sample((mu, logvar), (epsilon.double(),))
+    log_ratio = Normal(mu, (logvar / 2).exp()).log_prob(z) - Normal(0, 1).log_prob(z)
+    standard_error = log_ratio.std(dim=0) / n**0.5
+    assert ((log_ratio.mean(dim=0) - gaussian_kl(mu, logvar)).abs() < 4 * standard_error).all()
+
+
+def test_spike_and_slab_kl_agrees_with_monte_carlo():
+    mu, logvar = map(tensor, FIRST)
+    gamma, alpha, n = tensor([0.9, 0.2, 0.5]), 0.1, 1_000_000
+    latent = SpikeAndSlab(heads(3), alpha)
+    noise = latent.noise((n, 3), generator())
+    z = latent.sample((mu, logvar, torch.logit(gamma)), noise)
+    slab = torch.log(gamma / alpha) + Normal(mu, (logvar / 2).exp()).log_prob(z) - Normal(0, 1).log_prob(z)
+    log_ratio = torch.where(z != 0, slab, torch.log((1 - gamma) / (1 - alpha)))
+    standard_error = log_ratio.std(dim=0) / n**0.5
+    kl = spike_and_slab_kl(mu, logvar, torch.logit(gamma), alpha)
+    assert ((log_ratio.mean(dim=0) - kl).abs() < 4 * standard_error).all()
+
+
+@pytest.mark.parametrize(
+    ("gamma", "expected"),
+    [(0.0, 0.01386294), (0.01, 0.01948154), (0.1, 0.10013431), (0.5, 0.5), (1.0, 0.98613706)],
+)
+def test_soft_gate_has_its_closed_form_mean(gamma, expected):
+    eta = (torch.arange(1_000_000, dtype=torch.float64) + 0.5) / 1_000_000
+    assert soft_gate(eta, gamma).mean().item() == pytest.approx(expected, abs=1e-8)
+
+
+def test_spike_and_slab_samples_are_active_with_probability_gamma():
+    gamma, n = tensor([0.1, 0.5, 0.95]), 100_000
+    latent = SpikeAndSlab(heads(3), 0.5)
+    zeros = torch.zeros(3, dtype=torch.float64)
+    z = latent.sample((zeros + 1, zeros, torch.logit(gamma)), latent.noise((n, 3), generator()))
+    standard_error = (gamma * (1 - gamma) / n).sqrt()
+    assert (((z != 0).double().mean(dim=0) - gamma).abs() < 4 * standard_error).all()
+
+
+def test_the_hard_gate_has_the_gradient_of_the_soft_one():
+    q = [torch.tensor([value], requires_grad=True) for value in (2.0, -1.0, 0.1)]
+    epsilon, eta = torch.tensor([0.3]), torch.tensor([0.47])
+    latent = SpikeAndSlab(heads(1), 0.5)
+    z = latent.sample(q, (epsilon, eta))
+    z.backward()
+    mu, logvar, v = (parameter.detach() for parameter in q)
+    slab, gamma = mu + (logvar / 2).exp() * epsilon, torch.sigmoid(v)
+    soft = soft_gate(eta, gamma)
+    assert 0.1 < soft < 0.9
+    torch.testing.assert_close(z.detach(), slab * (eta + gamma > 1))
+    torch.testing.assert_close(q[2].grad, 50 * soft * (1 - soft) * gamma * (1 - gamma) * slab)
+
+
+@pytest.mark.parametrize("latent", [Gaussian(heads()), SpikeAndSlab(heads(), 0.3)])
+def test_the_mean_is_that_of_the_samples(latent):
+    q = tuple(tensor([[1.0, -2.0]]) for _ in latent(torch.zeros(1, 3)))
+    n = 200_000
+    z = latent.sample(q, latent.noise((n, 2), generator()))
+    standard_error = z.std(dim=0) / n**0.5
+    assert ((z.mean(dim=0) - latent.mean(q)).abs() < 4 * standard_error).all()
+
+
+def test_the_sparse_code_is_mu_where_the_dimension_is_more_likely_active():
+    mu, v = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[-0.1, 0.1, 5.0]])
+    code = SpikeAndSlab(heads(3), 0.5).sparse_code((mu, torch.zeros_like(mu), v))
+    assert code.tolist() == [[0.0, 2.0, 3.0]]
+
+
+def test_gates_start_open():
+    _, _, v = SpikeAndSlab(lambda: nn.Linear(3, 2), 0.01)(torch.zeros(1, 3))
+    assert (torch.sigmoid(v) > 0.9).all()
+
+
+def test_a_point_has_no_kl_and_is_its_own_sample():
+    latent = Point(heads(), nn.Identity())
+    q = latent(torch.ones(4, 3))
+    assert torch.equal(latent.sample(q, latent.noise((4, 2), generator())), latent.mean(q))
+    assert not latent.kl(q).any()

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans
+from sklearn.linear_model import LogisticRegression
+from sklearn.manifold import TSNE
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from skvae import AutoencoderEmbedding, BetaVAE, BetaVSC, LogNormalizer
+
+ESTIMATORS = (AutoencoderEmbedding, BetaVAE, BetaVSC)
+SMALL = {"n_components": 3, "hidden_layer_sizes": (8,), "max_epochs": 5, "random_state": 0}
+CLUSTERING_SCORERS = [
+    "adjusted_mutual_info_score",
+    "adjusted_rand_score",
+    "completeness_score",
+    "fowlkes_mallows_score",
+    "homogeneity_score",
+    "mutual_info_score",
+    "normalized_mutual_info_score",
+    "rand_score",
+    "v_measure_score",
+]
+
+
+def search_over_beta(scoring, n_jobs):
+    pipeline = make_pipeline(LogNormalizer(), BetaVSC(**SMALL), KMeans(9, n_init=2, random_state=0))
+    return GridSearchCV(pipeline, {"betavsc__beta": [0.5, 4.0]}, scoring=scoring, cv=2, n_jobs=n_jobs)
+
+
+@pytest.mark.parametrize("Estimator", ESTIMATORS)
+def test_a_pipeline_ends_in_tsne(Estimator, cells):
+    pipeline = make_pipeline(LogNormalizer(), Estimator(**SMALL), TSNE(perplexity=20, random_state=0))
+    points = pipeline.fit_transform(cells.data)
+    assert points.shape == (120, 2)
+    assert np.isfinite(points).all()
+
+
+@pytest.mark.parametrize("Estimator", ESTIMATORS)
+def test_a_pipeline_ends_in_kmeans(Estimator, cells):
+    pipeline = make_pipeline(LogNormalizer(), Estimator(**SMALL), KMeans(9, n_init=2, random_state=0))
+    assert pipeline.fit(cells.data).predict(cells.data).shape == (120,)
+
+
+def test_a_sparse_code_feeds_the_next_step(cells):
+    pipeline = make_pipeline(LogNormalizer(), BetaVSC(**SMALL, code="sparse"), LogisticRegression(max_iter=1000))
+    assert pipeline.fit(cells.data, cells.target).predict(cells.data).shape == (120,)
+
+
+@pytest.mark.filterwarnings("ignore:The least populated class in y has only")
+@pytest.mark.parametrize("scoring", CLUSTERING_SCORERS)
+def test_grid_search_over_beta_with_a_clustering_scorer(scoring, cells):
+    parallel, serial = (search_over_beta(scoring, n_jobs).fit(cells.data, cells.target) for n_jobs in (2, 1))
+    assert np.isfinite(parallel.best_score_)
+    np.testing.assert_array_equal(parallel.cv_results_["mean_test_score"], serial.cv_results_["mean_test_score"])
+
+
+@pytest.mark.parametrize("Estimator", ESTIMATORS)
+def test_cross_validation_uses_the_own_score_without_labels(Estimator, X):
+    scores = cross_val_score(Estimator(**SMALL), X, cv=3)
+    assert scores.shape == (3,)
+    assert np.isfinite(scores).all()
+
+
+def test_the_own_score_finds_the_number_of_factors():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 3)) @ (2 * rng.normal(size=(3, 10))) + rng.normal(size=(400, 10))
+    linear = BetaVAE(hidden_layer_sizes=(), max_epochs=150, batch_size=50, learning_rate=1e-2, random_state=0)
+    search = GridSearchCV(linear, {"n_components": [1, 2, 3]}, cv=2).fit(X)
+    assert search.best_params_ == {"n_components": 3}

@@ -1,0 +1,105 @@
+import pytest
+import scipy.stats
+import torch
+from torch import nn
+
+from skvae.latents import Gaussian
+from skvae.likelihoods import Gaussian as GaussianLikelihood
+from skvae.networks import Autoencoder, Head, Trunk, build
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_a_trunk_has_the_widths_and_activations_asked_for():
+    layers = Trunk(20, (8, 4), "relu", first_activation="identity").layers
+    assert [(layer.in_features, layer.out_features) for layer in layers[::2]] == [(20, 8), (8, 4)]
+    assert [type(layer) for layer in layers[1::2]] == [nn.Identity, nn.ReLU]
+
+
+def test_a_trunk_without_widths_is_the_identity():
+    x = torch.ones(2, 3)
+    trunk = Trunk(3, (), "relu")
+    assert trunk.n_outputs == 3
+    assert torch.equal(trunk(x), x)
+
+
+def test_a_head_ends_linear():
+    head = Head(8, (5,), "relu", 2)
+    h = torch.randn(3, 8, generator=generator())
+    torch.testing.assert_close(head(h), torch.relu(head.trunk.layers[0](h)) @ head.output.weight.T + head.output.bias)
+
+
+def test_initial_weights_depend_on_the_generator_alone():
+    weights = [build(lambda: nn.Linear(5, 4), generator(seed)).weight for seed in (0, 0, 1)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_building_leaves_the_global_random_state_alone():
+    before = torch.get_rng_state()
+    build(lambda: nn.Linear(5, 4), generator())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_initial_weights_are_uniform_with_the_scale_of_their_fan_in():
+    layer = build(lambda: nn.Linear(100, 500), generator())
+    for parameter in (layer.weight, layer.bias):
+        values = parameter.detach().numpy().ravel()
+        assert scipy.stats.kstest(values, scipy.stats.uniform(-0.1, 0.2).cdf).pvalue > 1e-3
+
+
+def linear_gaussian_model(loadings, offset):
+    """Return an autoencoder whose posterior is exact for x = W z + b + noise, with orthogonal columns of W."""
+    n_features, n_components = loadings.shape
+    model = Autoencoder(
+        Trunk(n_features, (), "identity"),
+        Gaussian(lambda: nn.Linear(n_features, n_components)),
+        Trunk(n_components, (), "identity"),
+        GaussianLikelihood(n_components, n_features),
+    ).double()
+    precision = 1 + (loadings**2).sum(dim=0)
+    with torch.no_grad():
+        model.likelihood.x_hat.weight.copy_(loadings)
+        model.likelihood.x_hat.bias.copy_(offset)
+        model.latent.mu.weight.copy_((loadings / precision).T)
+        model.latent.mu.bias.copy_(-(loadings / precision).T @ offset)
+        model.latent.logvar.weight.zero_()
+        model.latent.logvar.bias.copy_(-precision.log())
+    return model
+
+
+@pytest.fixture
+def linear_gaussian():
+    columns, _ = torch.linalg.qr(torch.randn(6, 2, generator=generator(), dtype=torch.float64))
+    loadings, offset = columns * torch.tensor([2.0, 0.7]), torch.arange(6, dtype=torch.float64)
+    x = 2 * torch.randn(5, 6, generator=generator(1), dtype=torch.float64)
+    covariance = (loadings @ loadings.T + torch.eye(6)).numpy()
+    exact = scipy.stats.multivariate_normal(offset.numpy(), covariance).logpdf(x)
+    return linear_gaussian_model(loadings, offset), x, exact
+
+
+def elbo_samples(model, x, n):
+    q = model.encode(x)
+    samples = []
+    draw = generator(2)
+    for _ in range(n):
+        log_prob, kl = model.elbo_terms(x, q, model.latent.noise(q[0].shape, draw))
+        samples.append((log_prob - kl.sum(dim=1)).detach())
+    return torch.stack(samples)
+
+
+def test_the_elbo_of_the_exact_posterior_is_the_log_likelihood(linear_gaussian):
+    model, x, exact = linear_gaussian
+    samples = elbo_samples(model, x, 4000)
+    standard_error = samples.std(dim=0) / 4000**0.5
+    assert ((samples.mean(dim=0) - torch.as_tensor(exact)).abs() < 4 * standard_error).all()
+
+
+def test_the_elbo_of_another_posterior_is_lower(linear_gaussian):
+    model, x, exact = linear_gaussian
+    with torch.no_grad():
+        model.latent.mu.bias += 1
+    samples = elbo_samples(model, x, 4000)
+    assert (samples.mean(dim=0).numpy() < exact - 0.1).all()
