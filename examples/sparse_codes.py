@@ -1,4 +1,4 @@
-"""Read a variational sparse code: which latents does each cell type switch on?"""
+"""Read a variational sparse code: the latents that each cell type switches on."""
 
 import numpy as np
 

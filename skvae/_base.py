@@ -2,9 +2,12 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from numbers import Integral, Real
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -31,14 +34,30 @@ SCORE_SEED = 0
 HISTORY = {"loss": "train_loss", "reconstruction": "reconstruction", "kl": "kl"}
 
 
+@dataclass(repr=False, eq=False)
 class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):
     """What the estimators share: parameters, validation, training and the use of the trained model.
 
-    A subclass adds the parameters of its latent and objective, and makes them in `_make_latent` and
-    `_make_objective`.
+    A subclass adds the parameters of its latent and objective, and makes these in `_make_latent` and `_make_objective`.
+    The parameters are the fields of a data class: its `__init__` stores them, as scikit-learn asks, and nothing else.
     """
 
-    _parameter_constraints = {
+    n_components: int = 6
+    _: KW_ONLY
+    likelihood: str = "gaussian"
+    hidden_layer_sizes: Sequence[int] = (128,)
+    head_layer_sizes: Sequence[int] = ()
+    activation: str = "relu"
+    first_activation: str | None = None
+    max_epochs: int = 100
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    callbacks: list | None = None
+    device: str = "cpu"
+    random_state: int | np.random.RandomState | None = None
+    verbose: int = 0
+
+    _parameter_constraints: ClassVar = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "likelihood": [StrOptions(set(LIKELIHOODS))],
         "hidden_layer_sizes": ["array-like"],
@@ -53,38 +72,6 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
-
-    @abstractmethod
-    def __init__(
-        self,
-        n_components,
-        *,
-        likelihood,
-        hidden_layer_sizes,
-        head_layer_sizes,
-        activation,
-        first_activation,
-        max_epochs,
-        batch_size,
-        learning_rate,
-        callbacks,
-        device,
-        random_state,
-        verbose,
-    ):
-        self.n_components = n_components
-        self.likelihood = likelihood
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.head_layer_sizes = head_layer_sizes
-        self.activation = activation
-        self.first_activation = first_activation
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.callbacks = callbacks
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
 
     @abstractmethod
     def _make_latent(self, head):
@@ -121,7 +108,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         for name in ("hidden_layer_sizes", "head_layer_sizes"):
             check_widths(name, getattr(self, name))
         device = find_device(self.device)
-        rows = check_array(X, accept_sparse="csr", dtype=FLOATS, ensure_min_features=2, estimator=self, input_name="X")
+        # Validated by another instance, so that bad data leaves this one as it is.
+        rows = validate_data(type(self)(), X, accept_sparse="csr", dtype=FLOATS, ensure_min_features=2)
         # One seed for each use of randomness, so that none depends on how much another draws.
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=3).tolist()
         init_seed, shuffle_seed, noise_seed = seeds
@@ -139,7 +127,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             callbacks=self.callbacks,
             verbose=self.verbose,
         )
-        # The estimator changes only here: a fit that raised has left the last one in place.
+        # This instance changes only here: a fit that raised has left the last one in place.
         validate_data(self, X, skip_check_array=True)
         self.net_ = net
         self.n_epochs_ = len(net.history)

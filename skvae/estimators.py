@@ -1,6 +1,8 @@
 """The estimators: each says what its latent and its objective are."""
 
+from dataclasses import dataclass
 from numbers import Real
+from typing import ClassVar
 
 from scipy import sparse
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -11,6 +13,7 @@ from skvae.networks import ACTIVATIONS
 from skvae.objectives import BetaELBO, Reconstruction
 
 
+@dataclass(repr=False, eq=False, kw_only=True)
 class AutoencoderEmbedding(BaseEmbedding):
     """Embed with a deep autoencoder, trained to minimise the mean of -log p(x|z) at z = encoder(x).
 
@@ -80,45 +83,12 @@ class AutoencoderEmbedding(BaseEmbedding):
     (300, 2)
     """
 
-    _parameter_constraints = {
+    latent_activation: str = "identity"
+
+    _parameter_constraints: ClassVar = {
         **BaseEmbedding._parameter_constraints,
         "latent_activation": [StrOptions(set(ACTIVATIONS))],
     }
-
-    def __init__(
-        self,
-        n_components=6,
-        *,
-        latent_activation="identity",
-        likelihood="gaussian",
-        hidden_layer_sizes=(128,),
-        head_layer_sizes=(),
-        activation="relu",
-        first_activation=None,
-        max_epochs=100,
-        batch_size=256,
-        learning_rate=1e-3,
-        callbacks=None,
-        device="cpu",
-        random_state=None,
-        verbose=0,
-    ):
-        super().__init__(
-            n_components,
-            likelihood=likelihood,
-            hidden_layer_sizes=hidden_layer_sizes,
-            head_layer_sizes=head_layer_sizes,
-            activation=activation,
-            first_activation=first_activation,
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            callbacks=callbacks,
-            device=device,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.latent_activation = latent_activation
 
     def _make_latent(self, head):
         return latents.Point(head, ACTIVATIONS[self.latent_activation]())
@@ -127,6 +97,7 @@ class AutoencoderEmbedding(BaseEmbedding):
         return Reconstruction()
 
 
+@dataclass(repr=False, eq=False, kw_only=True)
 class BetaVAE(BaseEmbedding):
     """Embed with a variational autoencoder whose KL term is weighted by beta.
 
@@ -206,48 +177,14 @@ class BetaVAE(BaseEmbedding):
     (300, 2)
     """
 
-    _parameter_constraints = {
+    beta: float = 1.0
+    kl_warmup: float = 0.3
+
+    _parameter_constraints: ClassVar = {
         **BaseEmbedding._parameter_constraints,
         "beta": [Interval(Real, 0, None, closed="left")],
         "kl_warmup": [Interval(Real, 0, 1, closed="both")],
     }
-
-    def __init__(
-        self,
-        n_components=6,
-        *,
-        beta=1.0,
-        kl_warmup=0.3,
-        likelihood="gaussian",
-        hidden_layer_sizes=(128,),
-        head_layer_sizes=(),
-        activation="relu",
-        first_activation=None,
-        max_epochs=100,
-        batch_size=256,
-        learning_rate=1e-3,
-        callbacks=None,
-        device="cpu",
-        random_state=None,
-        verbose=0,
-    ):
-        super().__init__(
-            n_components,
-            likelihood=likelihood,
-            hidden_layer_sizes=hidden_layer_sizes,
-            head_layer_sizes=head_layer_sizes,
-            activation=activation,
-            first_activation=first_activation,
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            callbacks=callbacks,
-            device=device,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.beta = beta
-        self.kl_warmup = kl_warmup
 
     def _make_latent(self, head):
         return latents.Gaussian(head)
@@ -256,6 +193,7 @@ class BetaVAE(BaseEmbedding):
         return BetaELBO(self.beta, self.kl_warmup * n_steps)
 
 
+@dataclass(repr=False, eq=False, kw_only=True)
 class BetaVSC(BaseEmbedding):
     """Embed with variational sparse coding whose KL term is weighted by beta.
 
@@ -345,54 +283,18 @@ class BetaVSC(BaseEmbedding):
     'csr'
     """
 
-    _parameter_constraints = {
+    beta: float = 1.0
+    alpha: float = 0.5
+    code: str = "mean"
+    kl_warmup: float = 0.3
+
+    _parameter_constraints: ClassVar = {
         **BaseEmbedding._parameter_constraints,
         "beta": [Interval(Real, 0, None, closed="left")],
         "alpha": [Interval(Real, 0, 1, closed="neither")],
         "code": [StrOptions({"mean", "sparse"})],
         "kl_warmup": [Interval(Real, 0, 1, closed="both")],
     }
-
-    def __init__(
-        self,
-        n_components=6,
-        *,
-        beta=1.0,
-        alpha=0.5,
-        code="mean",
-        kl_warmup=0.3,
-        likelihood="gaussian",
-        hidden_layer_sizes=(128,),
-        head_layer_sizes=(),
-        activation="relu",
-        first_activation=None,
-        max_epochs=100,
-        batch_size=256,
-        learning_rate=1e-3,
-        callbacks=None,
-        device="cpu",
-        random_state=None,
-        verbose=0,
-    ):
-        super().__init__(
-            n_components,
-            likelihood=likelihood,
-            hidden_layer_sizes=hidden_layer_sizes,
-            head_layer_sizes=head_layer_sizes,
-            activation=activation,
-            first_activation=first_activation,
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            callbacks=callbacks,
-            device=device,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.beta = beta
-        self.alpha = alpha
-        self.code = code
-        self.kl_warmup = kl_warmup
 
     def _make_latent(self, head):
         return latents.SpikeAndSlab(head, self.alpha)

@@ -152,8 +152,9 @@ def run(name, model, X, target, *, seed=0, map_dimensions=(2, 3), report=lambda 
     """
     report("fit")
     start = time.perf_counter()
-    latent = model.fit_transform(X)
+    model.fit(X)
     fit_seconds = time.perf_counter() - start
+    latent = model.transform(X)
     constant = not np.ptp(latent, axis=0).any()
     if constant:
         warnings.warn(

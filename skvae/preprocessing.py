@@ -2,6 +2,7 @@
 
 import warnings
 from numbers import Real
+from typing import ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -49,7 +50,7 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
            [0.  , 0.  , 9.21]])
     """
 
-    _parameter_constraints = {"target_sum": [Interval(Real, 0, None, closed="neither")]}
+    _parameter_constraints: ClassVar = {"target_sum": [Interval(Real, 0, None, closed="neither")]}
 
     def __init__(self, *, target_sum=1e4):
         self.target_sum = target_sum
