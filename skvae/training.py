@@ -1,5 +1,8 @@
 """Training: the skorch net that minimises an objective. The only file that imports skorch."""
 
+import traceback
+from contextlib import suppress
+
 import numpy as np
 import torch
 from skorch import NeuralNet
@@ -13,6 +16,10 @@ from skvae.batching import Rows, ShuffledBatches, feature_means
 TERMS = ("reconstruction", "kl")
 
 
+class StopTraining(Exception):
+    """A callback asks to end training after this epoch."""
+
+
 class Net(NeuralNet):
     """The skorch net behind an estimator; its module is a `skvae.networks.Autoencoder`."""
 
@@ -22,6 +29,17 @@ class Net(NeuralNet):
         # skorch would call an instance that is no torch module, and accelerate refuses modules without parameters.
         self.criterion_ = self.criterion
         return self
+
+    def notify(self, method_name, **kwargs):
+        try:
+            super().notify(method_name, **kwargs)
+        except KeyboardInterrupt as interrupt:
+            # Raised by a callback's own on_epoch_end, as by skorch's EarlyStopping, it ends training. Anywhere else it is
+            # the user's and ends fit.
+            *_, (frame, _) = traceback.walk_tb(interrupt.__traceback__)
+            if frame.f_code.co_name != "on_epoch_end":
+                raise
+            raise StopTraining from None
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         log_prob, kl = y_pred
@@ -108,7 +126,8 @@ def train(
     net.initialize()
     # Not net.fit, which swallows KeyboardInterrupt and returns a half-trained net.
     net.notify("on_train_begin", X=rows, y=None)
-    net.fit_loop(rows, generator=torch.Generator(device).manual_seed(noise_seed))
+    with suppress(StopTraining):
+        net.fit_loop(rows, generator=torch.Generator(device).manual_seed(noise_seed))
     net.notify("on_train_end", X=rows, y=None)
     net.module_.eval()
     return net
