@@ -176,8 +176,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """Return the evidence lower bound of log p(x) at beta = 1, whatever beta the model was trained with.
 
         Its expectation over q(z|x) is a mean over samples whose noise is the same for every row and every model: a
-        row's score does not depend on the other rows, and the differences between models are sharper than their
-        scores. A model without a prior gives the log-likelihood of the reconstruction.
+        row's score does not depend on the other rows. The error this puts on all scores of a model, around half a nat,
+        mostly cancels between similar models. A model without a prior gives the log-likelihood of the reconstruction.
 
         Parameters
         ----------

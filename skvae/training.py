@@ -34,8 +34,8 @@ class Net(NeuralNet):
         try:
             super().notify(method_name, **kwargs)
         except KeyboardInterrupt as interrupt:
-            # Raised by a callback's own on_epoch_end, as by skorch's EarlyStopping, it ends training. Anywhere else it is
-            # the user's and ends fit.
+            # Raised by a callback's own on_epoch_end, as by skorch's EarlyStopping, it ends training; anywhere else it
+            # is the user's and ends fit.
             *_, (frame, _) = traceback.walk_tb(interrupt.__traceback__)
             if frame.f_code.co_name != "on_epoch_end":
                 raise
