@@ -18,6 +18,7 @@ setup(
     license="BSD-3-Clause",
     packages=find_packages(include=["skvae", "skvae.*"]),
     python_requires=">=3.11",
+    # tqdm, for progress bars, is a dependency of skorch
     install_requires=["matplotlib", "numpy", "scikit-learn>=1.6", "scipy", "skorch", "torch>=2.6"],
     extras_require=EXTRAS,
     classifiers=[

@@ -1,4 +1,4 @@
-"""Choose beta by the clusters it gives, with labels, and by held-out likelihood, without."""
+"""Choose beta by the clusters it gives, with labels, and the width by held-out likelihood, without."""
 
 from sklearn.cluster import KMeans
 from sklearn.model_selection import GridSearchCV

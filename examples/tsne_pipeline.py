@@ -1,4 +1,4 @@
-"""Draw cells: counts, sparse code, t-SNE, in one pipeline."""
+"""Draw cells: counts, latent, t-SNE, in one pipeline."""
 
 from sklearn.manifold import TSNE
 from sklearn.pipeline import make_pipeline

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from numbers import Integral, Real
@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch.quasirandom import SobolEngine
 
 from skvae.batching import map_batches
 from skvae.likelihoods import LIKELIHOODS
@@ -23,11 +24,11 @@ from skvae.training import find_device, train
 
 FLOATS = (np.float64, np.float32)
 
-# Elements of a batch outside training: 2**22 float64 values are 32 MB.
+# Elements of the widest layer in a batch outside training: 2**22 float64 values are 32 MB.
 MAX_BATCH_ELEMENTS = 2**22
 
-# Samples of q(z|x) behind each row's score, and their seed.
-N_SCORE_SAMPLES = 32
+# Quasi-random samples of q(z|x) behind each row's score, a power of two, and the seed of their scrambling.
+N_SCORE_SAMPLES = 64
 SCORE_SEED = 0
 
 # Keys of `history_`, and their names in the history of skorch.
@@ -59,11 +60,11 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     _parameter_constraints: ClassVar = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "likelihood": [StrOptions(set(LIKELIHOODS))],
+        "likelihood": [StrOptions(LIKELIHOODS.keys())],
         "hidden_layer_sizes": ["array-like"],
         "head_layer_sizes": ["array-like"],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "first_activation": [StrOptions(set(ACTIVATIONS)), None],
+        "activation": [StrOptions(ACTIVATIONS.keys())],
+        "first_activation": [StrOptions(ACTIVATIONS.keys()), None],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
@@ -108,8 +109,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         for name in ("hidden_layer_sizes", "head_layer_sizes"):
             check_widths(name, getattr(self, name))
         device = find_device(self.device)
-        # Validated by another instance, so that bad data leaves this one as it is.
-        rows = validate_data(type(self)(), X, accept_sparse="csr", dtype=FLOATS, ensure_min_features=2)
+        # Validated by a copy, so that bad data leaves this instance as it is.
+        rows = validate_data(copy(self), X, accept_sparse="csr", dtype=FLOATS, ensure_min_features=2)
         # One seed for each use of randomness, so that none depends on how much another draws.
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=3).tolist()
         init_seed, shuffle_seed, noise_seed = seeds
@@ -175,9 +176,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def score_samples(self, X):
         """Return the evidence lower bound of log p(x) at beta = 1, whatever beta the model was trained with.
 
-        Its expectation over q(z|x) is a mean over samples whose noise is the same for every row and every model: a
-        row's score does not depend on the other rows. The error this puts on all scores of a model, around half a nat,
-        mostly cancels between similar models. A model without a prior gives the log-likelihood of the reconstruction.
+        Its expectation over q(z|x) is a mean over quasi-random samples, the same for every row, so that a row's score
+        does not depend on the other rows. A model without a prior gives the log-likelihood of the reconstruction.
 
         Parameters
         ----------
@@ -224,7 +224,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         module = self.net_.module_
         if X.dtype == np.float64:
             module = deepcopy(module).double()
-        batch_size = max(1, MAX_BATCH_ELEMENTS // self.n_features_in_)
+        widest = max(self.n_features_in_, *(parameter.shape[0] for parameter in module.parameters()))
+        batch_size = max(1, MAX_BATCH_ELEMENTS // widest)
         return map_batches(partial(function, module), X, batch_size, self.net_.device)
 
     def __sklearn_tags__(self):
@@ -237,13 +238,14 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 def elbo(module, x):
     """Return the evidence lower bound of each row of x, shape (B,)."""
     q = module.encode(x)
-    generator = torch.Generator(x.device).manual_seed(SCORE_SEED)
-    total = 0
-    n_samples = N_SCORE_SAMPLES if module.latent.stochastic else 1
-    for _ in range(n_samples):
-        log_prob, kl = module.elbo_terms(x, q, module.latent.noise((1, q[0].shape[1]), generator))
-        total = total + log_prob
-    return total / n_samples - kl.sum(dim=1)
+    k, n_components = module.latent.n_uniforms, q[0].shape[1]
+    if k == 0:
+        uniforms = torch.empty(1, 0)
+    else:
+        uniforms = SobolEngine(k * n_components, scramble=True, seed=SCORE_SEED).draw(N_SCORE_SAMPLES)
+    # one sample of z for all rows at a time: (k, 1, J)
+    log_prob = sum(module.log_prob(x, q, u.reshape(k, 1, n_components).to(x)) for u in uniforms) / len(uniforms)
+    return log_prob - module.latent.kl(q).sum(dim=1)
 
 
 def check_widths(name, widths):

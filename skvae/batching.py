@@ -1,5 +1,7 @@
 """Batches: the rows of X, dense or CSR, as dense float tensors. The only place that makes sparse rows dense."""
 
+import math
+
 import numpy as np
 import torch
 from scipy import sparse
@@ -46,14 +48,15 @@ def feature_means(rows, batch_size):
 class ShuffledBatches:
     """Iterate over all rows in a new random order at each pass.
 
-    Each item is `(x, x)`: the target of an autoencoder is its input.
+    Each item is `(x, x)`: the target of an autoencoder is its input. Batches are as even as can be: a small last one
+    would make a noisy step.
 
     Parameters
     ----------
     rows : Rows
         The data set.
     batch_size : int
-        Rows in a batch; the last one of a pass may be smaller.
+        Largest number of rows in a batch.
     generator : torch.Generator
         On the CPU, orders the rows.
     device : str
@@ -68,7 +71,7 @@ class ShuffledBatches:
 
     def __iter__(self):
         order = torch.randperm(len(self.rows), generator=self.generator)
-        for batch in order.split(self.batch_size):
+        for batch in order.tensor_split(math.ceil(len(order) / self.batch_size)):
             x = self.rows[batch.numpy()].to(self.device)
             yield x, x
 

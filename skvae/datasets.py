@@ -247,8 +247,9 @@ def fetch_pbmc3k(data_home=None):
     home = Path(data_home or os.environ.get("SKVAE_DATA") or pooch.os_cache("skvae"))
     files = pooch.create(home / "pbmc3k", base_url=PBMC3K_URL, registry=PBMC3K_FILES)
     constructors = {**rdata.conversion.DEFAULT_CLASS_MAP, "dgCMatrix": lambda _, attributes: attributes}
-    matrix = rdata.read_rda(files.fetch("pbmc_matrix.rda"), constructor_dict=constructors)["pbmc_matrix"]
-    meta = rdata.read_rda(files.fetch("pbmc_meta.rda"))["pbmc_meta"]
+    matrix_path, meta_path = files.fetch("pbmc_matrix.rda"), files.fetch("pbmc_meta.rda")
+    matrix = rdata.read_rda(matrix_path, constructor_dict=constructors)["pbmc_matrix"]
+    meta = rdata.read_rda(meta_path)["pbmc_meta"]
 
     # genes x cells by column are cells x genes by row
     n_genes, n_cells = matrix["Dim"]

@@ -5,7 +5,7 @@ from numbers import Real
 from typing import ClassVar
 
 from scipy import sparse
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
 from skvae import latents
 from skvae._base import BaseEmbedding
@@ -39,16 +39,17 @@ class AutoencoderEmbedding(BaseEmbedding):
     max_epochs : int, default=100
         Number of passes over the data.
     batch_size : int, default=256
-        Number of rows in a gradient step.
+        Largest number of rows in a gradient step; those of an epoch are split evenly.
     learning_rate : float > 0, default=1e-3
         Step size of Adam.
     callbacks : list of skorch callbacks, default=None
-        Checkpoints, learning rate schedules, loggers, as for any skorch net.
+        Learning rate schedules, checkpoints, loggers, used as they are, not copied. There is no validation set: those
+        that monitor a value have `train_loss`. A checkpoint with `load_best` needs `f_criterion=None`.
     device : str, default="cpu"
         Where the network is trained and used, such as "cuda" or "cuda:1".
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, the order of rows and the samples of q(z|x). With an int, every fit gives the same
-        bits. Global random states are neither used nor changed.
+        bits, on the same machine with the same number of threads. Global random states are neither used nor changed.
     verbose : int, default=0
         0: silent; 1: a progress bar over epochs; 2: skorch's table, a row an epoch.
 
@@ -87,7 +88,7 @@ class AutoencoderEmbedding(BaseEmbedding):
 
     _parameter_constraints: ClassVar = {
         **BaseEmbedding._parameter_constraints,
-        "latent_activation": [StrOptions(set(ACTIVATIONS))],
+        "latent_activation": [StrOptions(ACTIVATIONS.keys())],
     }
 
     def _make_latent(self, head):
@@ -127,16 +128,17 @@ class BetaVAE(BaseEmbedding):
     max_epochs : int, default=100
         Number of passes over the data.
     batch_size : int, default=256
-        Number of rows in a gradient step.
+        Largest number of rows in a gradient step; those of an epoch are split evenly.
     learning_rate : float > 0, default=1e-3
         Step size of Adam.
     callbacks : list of skorch callbacks, default=None
-        Checkpoints, learning rate schedules, loggers, as for any skorch net.
+        Learning rate schedules, checkpoints, loggers, used as they are, not copied. There is no validation set: those
+        that monitor a value have `train_loss`. A checkpoint with `load_best` needs `f_criterion=None`.
     device : str, default="cpu"
         Where the network is trained and used, such as "cuda" or "cuda:1".
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, the order of rows and the samples of q(z|x). With an int, every fit gives the same
-        bits. Global random states are neither used nor changed.
+        bits, on the same machine with the same number of threads. Global random states are neither used nor changed.
     verbose : int, default=0
         0: silent; 1: a progress bar over epochs; 2: skorch's table, a row an epoch.
 
@@ -229,16 +231,17 @@ class BetaVSC(BaseEmbedding):
     max_epochs : int, default=100
         Number of passes over the data.
     batch_size : int, default=256
-        Number of rows in a gradient step.
+        Largest number of rows in a gradient step; those of an epoch are split evenly.
     learning_rate : float > 0, default=1e-3
         Step size of Adam.
     callbacks : list of skorch callbacks, default=None
-        Checkpoints, learning rate schedules, loggers, as for any skorch net.
+        Learning rate schedules, checkpoints, loggers, used as they are, not copied. There is no validation set: those
+        that monitor a value have `train_loss`. A checkpoint with `load_best` needs `f_criterion=None`.
     device : str, default="cpu"
         Where the network is trained and used, such as "cuda" or "cuda:1".
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, the order of rows and the samples of q(z|x). With an int, every fit gives the same
-        bits. Global random states are neither used nor changed.
+        bits, on the same machine with the same number of threads. Global random states are neither used nor changed.
     verbose : int, default=0
         0: silent; 1: a progress bar over epochs; 2: skorch's table, a row an epoch.
 
@@ -315,6 +318,10 @@ class BetaVSC(BaseEmbedding):
         Z : {ndarray, CSR matrix} of shape (n_samples, n_components)
             A CSR matrix with `code="sparse"`. float32 for float32 input, else float64.
         """
+        # not the parameters of training, which may have changed since
+        validate_parameter_constraints(
+            {"code": self._parameter_constraints["code"]}, {"code": self.code}, type(self).__name__
+        )
         if self.code == "mean":
             return super().transform(X)
         return sparse.csr_matrix(self._map_rows(lambda module, x: module.latent.sparse_code(module.encode(x)), X))

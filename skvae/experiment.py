@@ -4,18 +4,16 @@
 """
 
 import csv
+import itertools
 import json
 import statistics
 import time
 import warnings
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import scipy
-import sklearn
-import skorch
-import torch
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
@@ -67,6 +65,7 @@ REPORT_SCORES = {
     "beta-vsc": {"nmi_geometric": 0.6456, "ari": 0.4653, "homogeneity": 0.6921, "completeness": 0.6021},
 }
 
+PACKAGES = ("skvae", "numpy", "scipy", "scikit-learn", "torch", "skorch")
 PERPLEXITY = 40
 N_INIT = 100
 METRICS = {"nmi": "NMI", "nmi_geometric": "NMI (geom.)", "ari": "ARI", "homogeneity": "HOM", "completeness": "COM"}
@@ -213,24 +212,27 @@ def run_experiment(
         Path(output_dir).mkdir(parents=True, exist_ok=True)
     cells = DATASETS[dataset]()
     X = LogNormalizer().fit_transform(cells.data)
+    models, seeds = tuple(dict.fromkeys(models)), tuple(dict.fromkeys(seeds))
     runs = []
-    with tqdm(total=len(models) * len(seeds), unit="run") as bar:
-        for name in models:
-            for seed in seeds:
+    try:
+        with tqdm(total=len(models) * len(seeds), unit="run") as bar:
+            for name, seed in itertools.product(models, seeds):
+                model = make_model(name, preset, max_epochs=max_epochs, random_state=seed)
                 runs.append(
                     run(
                         name,
-                        make_model(name, preset, max_epochs=max_epochs, random_state=seed),
+                        model,
                         X,
                         cells.target,
                         seed=seed,
                         map_dimensions=(2, 3) if seed == seeds[0] else (2,),
-                        report=lambda step, name=name, seed=seed: bar.set_description(f"{name}, seed {seed}: {step}"),
+                        report=lambda step, what=f"{name}, seed {seed}": bar.set_description(f"{what}: {step}"),
                     )
                 )
                 bar.update()
-    if output_dir is not None:
-        write_results(runs, cells, Path(output_dir), dataset=dataset, preset=preset)
+    finally:  # also what an interrupted experiment has found
+        if output_dir is not None and runs:
+            write_results(runs, cells, Path(output_dir), dataset=dataset, preset=preset)
     return runs
 
 
@@ -281,7 +283,7 @@ def write_results(runs, cells, folder, *, dataset, preset):
         "preset": preset,
         "n_samples": cells.data.shape[0],
         "n_features": cells.data.shape[1],
-        "versions": {package.__name__: package.__version__ for package in (np, scipy, sklearn, skorch, torch)},
+        "versions": {package: version(package) for package in PACKAGES},
         "runs": [
             {
                 "model": run.model,

@@ -3,12 +3,12 @@
 A latent is a module that is called with hidden features (B, H) and returns the parameters of q(z|x) as a tuple `q` of
 tensors (B, J). Its other methods take that tuple:
 
-- `noise(shape, generator)`: the parameter-free random numbers that one sample of q needs, a tuple;
-- `sample(q, noise)`: z = g(q, noise), differentiable in q (Kingma & Welling 2014, arXiv:1312.6114);
+- `sample(q, u)`: z = g(q, u) ~ q, differentiable in q, with u ~ U(0, 1) of shape (`n_uniforms`, B, J)
+  (reparametrisation: Kingma & Welling 2014, arXiv:1312.6114);
 - `mean(q)`: E[z];
 - `kl(q)`: KL(q(z_j|x) || p(z_j)) per sample and dimension.
 
-All of these have shape (B, J). The constructor's `head` makes, at each call, a new module from hidden features to one
+z, mean and KL have shape (B, J). The constructor's `head` makes, at each call, a new module from hidden features to one
 parameter of q, (B, H) -> (B, J).
 """
 
@@ -37,7 +37,7 @@ class Point(nn.Module):
         Applied to z.
     """
 
-    stochastic = False
+    n_uniforms = 0
 
     def __init__(self, head, activation):
         super().__init__()
@@ -46,10 +46,7 @@ class Point(nn.Module):
     def forward(self, h):
         return (self.z(h),)
 
-    def noise(self, shape, generator):
-        return ()
-
-    def sample(self, q, noise):
+    def sample(self, q, u):
         (z,) = q
         return z
 
@@ -71,7 +68,7 @@ class Gaussian(nn.Module):
         Makes the modules of mu and logvar = log sigma^2.
     """
 
-    stochastic = True
+    n_uniforms = 1
 
     def __init__(self, head):
         super().__init__()
@@ -81,13 +78,9 @@ class Gaussian(nn.Module):
     def forward(self, h):
         return self.mu(h), self.logvar(h)
 
-    def noise(self, shape, generator):
-        return (standard_normal(shape, generator),)
-
-    def sample(self, q, noise):
+    def sample(self, q, u):
         mu, logvar = q
-        (epsilon,) = noise
-        return mu + torch.exp(logvar / 2) * epsilon
+        return mu + torch.exp(logvar / 2) * standard_normal(u[0])
 
     def mean(self, q):
         mu, _ = q
@@ -111,7 +104,7 @@ class SpikeAndSlab(nn.Module):
         Prior probability that a dimension is active. Smaller is sparser.
     """
 
-    stochastic = True
+    n_uniforms = 2
 
     def __init__(self, head, alpha):
         super().__init__()
@@ -123,15 +116,10 @@ class SpikeAndSlab(nn.Module):
     def forward(self, h):
         return self.mu(h), self.logvar(h), INITIAL_V + self.v(h)
 
-    def noise(self, shape, generator):
-        eta = torch.rand(shape, generator=generator, device=generator.device)
-        return standard_normal(shape, generator), eta
-
-    def sample(self, q, noise):
+    def sample(self, q, u):
         mu, logvar, v = q
-        epsilon, eta = noise
-        slab = mu + torch.exp(logvar / 2) * epsilon
-        gamma = torch.sigmoid(v)
+        slab = mu + torch.exp(logvar / 2) * standard_normal(u[0])
+        eta, gamma = u[1], torch.sigmoid(v)
         soft = soft_gate(eta, gamma)
         # Straight-through: the value of the hard gate, so that an inactive dimension carries nothing, with the
         # gradient of the soft one.
@@ -151,8 +139,10 @@ class SpikeAndSlab(nn.Module):
         return spike_and_slab_kl(*q, self.alpha)
 
 
-def standard_normal(shape, generator):
-    return torch.randn(shape, generator=generator, device=generator.device)
+def standard_normal(u):
+    """Return the standard normal quantiles of u in [0, 1)."""
+    # Half a step of float32 upwards: the quantile of 0 is infinite.
+    return math.sqrt(2) * torch.erfinv(2 * u - 1 + 2**-24)
 
 
 def soft_gate(eta, gamma):

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 ACTIVATIONS = {
     "identity": nn.Identity,
@@ -61,7 +62,13 @@ class Head(nn.Module):
         self.output = nn.Linear(self.trunk.n_outputs, n_outputs)
 
     def forward(self, h):
-        return self.output(self.trunk(h))
+        # Computed with at least 16 outputs: MKL splits the gradient of a narrower weight over threads, and their number
+        # would show in its last bits, which training amplifies.
+        n_outputs = self.output.out_features
+        missing = max(0, 16 - n_outputs)
+        weight = F.pad(self.output.weight, (0, 0, 0, missing))
+        bias = F.pad(self.output.bias, (0, missing))
+        return F.linear(self.trunk(h), weight, bias)[:, :n_outputs]
 
 
 class Autoencoder(nn.Module):
@@ -94,14 +101,15 @@ class Autoencoder(nn.Module):
         """Return E[x|z], shape (B, D)."""
         return self.likelihood.mean(self.decoder(z))
 
-    def elbo_terms(self, x, q, noise):
-        """Return log p(x|z) (B,) at one z ~ q, and KL(q || p) per dimension (B, J)."""
-        z = self.latent.sample(q, noise)
-        return self.likelihood.log_prob(self.decoder(z), x), self.latent.kl(q)
+    def log_prob(self, x, q, u):
+        """Return log p(x|z), shape (B,), at the sample z of q that the uniform numbers u make."""
+        return self.likelihood.log_prob(self.decoder(self.latent.sample(q, u)), x)
 
     def forward(self, x, generator):
+        """Return log p(x|z) (B,) at one z ~ q(z|x), and KL(q || p) per dimension (B, J)."""
         q = self.encode(x)
-        return self.elbo_terms(x, q, self.latent.noise(q[0].shape, generator))
+        u = torch.rand(self.latent.n_uniforms, *q[0].shape, generator=generator, device=x.device)
+        return self.log_prob(x, q, u), self.latent.kl(q)
 
 
 def initialize(module, generator):

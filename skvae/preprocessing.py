@@ -95,6 +95,8 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self._validate_params()
         X = validate_data(self, X, **ACCEPTED, copy=True, reset=False)
         check_counts(X)
+        if sparse.issparse(X):
+            X.sum_duplicates()
         totals = np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
         empty = totals == 0
         if empty.any():
@@ -172,6 +174,9 @@ def quality_control(
     >>> X = cells.data[kept][:, genes]
     """
     counts = check_array(counts, **ACCEPTED, input_name="counts")
+    if sparse.issparse(counts) and not counts.has_canonical_format:
+        counts = counts.copy()  # the caller's stays as it is
+        counts.sum_duplicates()
     check_non_negative(counts, "quality_control")
     names = np.asarray(feature_names, dtype=str)
     if names.shape != (counts.shape[1],):

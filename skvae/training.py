@@ -46,13 +46,21 @@ class Net(NeuralNet):
         self.history.record_batch("reconstruction", -log_prob.mean().item())
         self.history.record_batch("kl", kl.sum(dim=1).mean().item())
         loss = self.criterion_(log_prob, kl, self.n_steps_ if training else None)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss became {loss.item()} in epoch {len(self.history)}: got values of X up to "
-                f"{X.abs().max().item():.3g} and a learning rate of {self.lr:.3g}; expected data of moderate scale "
-                "(log1p-normalised counts, say) or a lower learning_rate."
-            )
+        self.check_finite(loss)
         return loss
+
+    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        super().on_epoch_end(net, dataset_train, dataset_valid, **kwargs)
+        for parameter in self.module_.parameters():
+            self.check_finite(parameter)
+
+    def check_finite(self, values):
+        if not values.isfinite().all():
+            raise FloatingPointError(
+                f"training diverged in epoch {len(self.history)}: the loss or a weight is infinite or NaN. Expected X "
+                "of moderate scale, such as log1p-normalised counts, and a learning_rate that suits it; got "
+                f"learning_rate == {self.lr}."
+            )
 
     def train_step(self, batch, **fit_params):
         step = super().train_step(batch, **fit_params)
@@ -100,6 +108,9 @@ def train(
     Net
         The trained net, with its `history`.
     """
+    for callback in callbacks or ():
+        if not isinstance(callback[-1] if isinstance(callback, tuple) else callback, Callback):
+            raise TypeError(f"callbacks holds {callback!r}, must hold skorch callbacks, or pairs of a name and one.")
     rows = Rows(X, np.float32)
     module.likelihood.start(feature_means(rows, batch_size))
     reports = {0: [], 1: [("progress", ProgressBar())]}.get(verbose, [])
@@ -116,7 +127,7 @@ def train(
         iterator_train__device=device,
         train_split=None,
         callbacks=[
-            *((term, PassthroughScoring(term, on_train=True)) for term in TERMS),
+            *((f"mean_{term}", PassthroughScoring(term, on_train=True)) for term in TERMS),
             *reports,
             *(callbacks or ()),
         ],

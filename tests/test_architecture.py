@@ -73,8 +73,7 @@ def test_model_files_know_neither_scikit_learn_nor_skorch(module):
 
 
 def test_only_training_imports_skorch():
-    # experiment names its version in the record of a run
-    assert {module for module in ALLOWED if "skorch" in packages_of(imports_of(module))} == {"training", "experiment"}
+    assert {module for module in ALLOWED if "skorch" in packages_of(imports_of(module))} == {"training"}
 
 
 def test_only_functions_of_plotting_import_matplotlib():

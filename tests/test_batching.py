@@ -32,8 +32,8 @@ def test_a_pass_holds_each_row_once(X):
     assert sorted(map(tuple, seen)) == sorted(map(tuple, DENSE))
 
 
-def test_batches_have_the_batch_size_but_for_the_last():
-    assert [len(x) for x, _ in shuffled(Rows(DENSE, np.float32))] == [5, 5, 5, 5, 3]
+def test_batches_are_even_and_at_most_of_the_batch_size():
+    assert [len(x) for x, _ in shuffled(Rows(DENSE, np.float32))] == [5, 5, 5, 4, 4]
 
 
 def test_each_pass_has_a_new_order_that_the_generator_sets():

@@ -188,14 +188,14 @@ def test_pbmc3k_is_downloaded_once(server, tmp_path, monkeypatch):
 
 
 def test_the_folder_given_goes_before_the_environment(server, tmp_path, monkeypatch):
-    # The first file is kept once its checksum holds; the second one stops the loader before it reads either.
+    # The matrix is kept, for its checksum holds; the corrupted meta data stop the loader before it reads either.
     body = b"matrix"
-    files = {"pbmc_matrix.rda": f"sha256:{hashlib.sha256(body).hexdigest()}"}
-    monkeypatch.setattr(datasets, "PBMC3K_FILES", files)
+    checksums = {**datasets.PBMC3K_FILES, "pbmc_matrix.rda": f"sha256:{hashlib.sha256(body).hexdigest()}"}
+    monkeypatch.setattr(datasets, "PBMC3K_FILES", checksums)
     monkeypatch.setenv("SKVAE_DATA", str(tmp_path / "environment"))
-    server.files["pbmc_matrix.rda"] = body, len(body)
+    server.files |= {"pbmc_matrix.rda": (body, len(body)), "pbmc_meta.rda": (b"corrupted", 9)}
     for home in (tmp_path / "given", None):
-        with pytest.raises(Exception, match=r".+"):
+        with pytest.raises(ValueError, match=r"pbmc_meta\.rda"):
             fetch_pbmc3k(data_home=home)
     assert (tmp_path / "given" / "pbmc3k" / "pbmc_matrix.rda").read_bytes() == body
     assert (tmp_path / "environment" / "pbmc3k" / "pbmc_matrix.rda").read_bytes() == body

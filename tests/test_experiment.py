@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from skvae import clustering_report, experiment, make_single_cell_counts
+from skvae import BetaVAE, clustering_report, experiment, make_single_cell_counts
 from skvae.__main__ import main
 from skvae.experiment import MODELS, REPORT_SCORES, make_model, run, run_experiment, summarize
 
@@ -18,7 +18,7 @@ def tiny_cells():
 
 @pytest.fixture(scope="module")
 def tiny():
-    """Run the command line on a few cells: (output folder, what it printed)."""
+    """Make the simulated data a few cells."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(experiment.DATASETS, "simulated", tiny_cells)
         yield patch
@@ -41,7 +41,7 @@ def test_the_results_hold_every_model_and_seed_with_settings_and_history(finishe
     results = json.loads((finished / "results.json").read_text())
     assert results["dataset"] == "simulated"
     assert (results["n_samples"], results["n_features"]) == (150, 100)
-    assert set(results["versions"]) == {"numpy", "scipy", "sklearn", "skorch", "torch"}
+    assert set(results["versions"]) == {"skvae", "numpy", "scipy", "scikit-learn", "skorch", "torch"}
     assert [(r["model"], r["seed"]) for r in results["runs"]] == [(m, s) for m in MODELS for s in (0, 1)]
     for record in results["runs"]:
         assert record["parameters"]["random_state"] == record["seed"]
@@ -130,6 +130,16 @@ def test_the_report_preset_has_the_layers_of_the_report(name, n_heads, X):
 
 def linear_layers(module):
     return [layer for layer in module.modules() if type(layer).__name__ == "Linear"]
+
+
+def test_an_interrupted_experiment_keeps_what_it_has_found(tiny, tmp_path, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BetaVAE, "fit", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(models=["pca", "beta-vae"], output_dir=tmp_path)
+    assert [record["model"] for record in json.loads((tmp_path / "results.json").read_text())["runs"]] == ["pca"]
 
 
 def test_an_unknown_model_is_an_error_of_the_command_line(capsys):

@@ -1,11 +1,12 @@
 import math
 
 import pytest
+import scipy.stats
 import torch
 from torch import nn
 from torch.distributions import Normal
 
-from skvae.latents import Gaussian, Point, SpikeAndSlab, gaussian_kl, soft_gate, spike_and_slab_kl
+from skvae.latents import Gaussian, Point, SpikeAndSlab, gaussian_kl, soft_gate, spike_and_slab_kl, standard_normal
 
 FIRST = ([0.5, -1.0, 2.0], [0.0, -1.0, 0.5])
 
@@ -22,8 +23,8 @@ def heads(n_components=2):
     return lambda: nn.Linear(3, n_components)
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+def uniforms(latent, n, n_components):
+    return torch.rand(latent.n_uniforms, n, n_components, generator=torch.Generator().manual_seed(0)).double()
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_a_closed_gate_costs_the_same_whatever_its_slab():
 
 
 def test_kl_is_never_negative():
-    mu, logvar, v = 3 * torch.randn(3, 10_000, generator=generator(), dtype=torch.float64)
+    mu, logvar, v = 3 * torch.randn(3, 10_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert (gaussian_kl(mu, logvar) >= 0).all()
     for alpha in (0.01, 0.5, 0.9):
         assert (spike_and_slab_kl(mu, logvar, v, alpha) >= -1e-12).all()
@@ -106,8 +107,8 @@ def test_kl_gradients_agree_with_finite_differences():
 def test_gaussian_kl_agrees_with_monte_carlo():
     mu, logvar = map(tensor, FIRST)
     n = 1_000_000
-    (epsilon,) = Gaussian(heads(3)).noise((n, 3), generator())
-    z = Gaussian(heads(3)).sample((mu, logvar), (epsilon.double(),))
+    latent = Gaussian(heads(3))
+    z = latent.sample((mu, logvar), uniforms(latent, n, 3))
     log_ratio = Normal(mu, (logvar / 2).exp()).log_prob(z) - Normal(0, 1).log_prob(z)
     standard_error = log_ratio.std(dim=0) / n**0.5
     assert ((log_ratio.mean(dim=0) - gaussian_kl(mu, logvar)).abs() < 4 * standard_error).all()
@@ -117,8 +118,7 @@ def test_spike_and_slab_kl_agrees_with_monte_carlo():
     mu, logvar = map(tensor, FIRST)
     gamma, alpha, n = tensor([0.9, 0.2, 0.5]), 0.1, 1_000_000
     latent = SpikeAndSlab(heads(3), alpha)
-    noise = latent.noise((n, 3), generator())
-    z = latent.sample((mu, logvar, torch.logit(gamma)), noise)
+    z = latent.sample((mu, logvar, torch.logit(gamma)), uniforms(latent, n, 3))
     slab = torch.log(gamma / alpha) + Normal(mu, (logvar / 2).exp()).log_prob(z) - Normal(0, 1).log_prob(z)
     log_ratio = torch.where(z != 0, slab, torch.log((1 - gamma) / (1 - alpha)))
     standard_error = log_ratio.std(dim=0) / n**0.5
@@ -139,16 +139,17 @@ def test_spike_and_slab_samples_are_active_with_probability_gamma():
     gamma, n = tensor([0.1, 0.5, 0.95]), 100_000
     latent = SpikeAndSlab(heads(3), 0.5)
     zeros = torch.zeros(3, dtype=torch.float64)
-    z = latent.sample((zeros + 1, zeros, torch.logit(gamma)), latent.noise((n, 3), generator()))
+    z = latent.sample((zeros + 1, zeros, torch.logit(gamma)), uniforms(latent, n, 3))
     standard_error = (gamma * (1 - gamma) / n).sqrt()
     assert (((z != 0).double().mean(dim=0) - gamma).abs() < 4 * standard_error).all()
 
 
 def test_the_hard_gate_has_the_gradient_of_the_soft_one():
     q = [torch.tensor([value], requires_grad=True) for value in (2.0, -1.0, 0.1)]
-    epsilon, eta = torch.tensor([0.3]), torch.tensor([0.47])
+    u = torch.tensor([[0.6], [0.47]])
+    epsilon, eta = standard_normal(u[0]), u[1]
     latent = SpikeAndSlab(heads(1), 0.5)
-    z = latent.sample(q, (epsilon, eta))
+    z = latent.sample(q, u)
     z.backward()
     mu, logvar, v = (parameter.detach() for parameter in q)
     slab, gamma = mu + (logvar / 2).exp() * epsilon, torch.sigmoid(v)
@@ -158,11 +159,20 @@ def test_the_hard_gate_has_the_gradient_of_the_soft_one():
     torch.testing.assert_close(q[2].grad, 50 * soft * (1 - soft) * gamma * (1 - gamma) * slab)
 
 
+def test_standard_normal_is_the_quantile_function_and_finite():
+    u = torch.tensor([0.0, 0.001, 0.25, 0.5, 0.9, 1 - 2**-24])
+    z = standard_normal(u)
+    assert z.isfinite().all()
+    torch.testing.assert_close(z[1:-1].double(), torch.from_numpy(scipy.stats.norm.ppf(u[1:-1])), atol=1e-4, rtol=1e-4)
+    assert z[0] < -5
+    assert z[-1] > 5
+
+
 @pytest.mark.parametrize("latent", [Gaussian(heads()), SpikeAndSlab(heads(), 0.3)])
 def test_the_mean_is_that_of_the_samples(latent):
     q = tuple(tensor([[1.0, -2.0]]) for _ in latent(torch.zeros(1, 3)))
     n = 200_000
-    z = latent.sample(q, latent.noise((n, 2), generator()))
+    z = latent.sample(q, uniforms(latent, n, 2))
     standard_error = z.std(dim=0) / n**0.5
     assert ((z.mean(dim=0) - latent.mean(q)).abs() < 4 * standard_error).all()
 
@@ -181,5 +191,5 @@ def test_gates_start_open():
 def test_a_point_has_no_kl_and_is_its_own_sample():
     latent = Point(heads(), nn.Identity())
     q = latent(torch.ones(4, 3))
-    assert torch.equal(latent.sample(q, latent.noise((4, 2), generator())), latent.mean(q))
+    assert torch.equal(latent.sample(q, uniforms(latent, 4, 2)), latent.mean(q))
     assert not latent.kl(q).any()

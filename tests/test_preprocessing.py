@@ -60,6 +60,18 @@ def test_a_target_sum_of_zero_is_an_error():
         LogNormalizer(target_sum=0).fit(COUNTS)
 
 
+@pytest.mark.parametrize(
+    "function", [LogNormalizer().fit_transform, lambda X: quality_control(X, list("abcd"), min_genes=1)]
+)
+def test_duplicate_entries_count_as_their_sum_and_stay(function):
+    duplicated = sparse.csr_array(([1.0, 1.0, 2.0, 3.0], [0, 0, 1, 3], [0, 3, 4]), shape=(2, 4))
+    plain = sparse.csr_array(duplicated.toarray())
+    expected, result = function(plain), function(duplicated)
+    assert duplicated.nnz == 4
+    for one, other in zip(expected, result, strict=True):
+        np.testing.assert_array_equal(*(part.toarray() if sparse.issparse(part) else part for part in (one, other)))
+
+
 # Quality control: 6 cells x 5 genes, the last two mitochondrial, with bounds fit for so few.
 NAMES = ["A", "B", "RARE", "MT-1", "MT-2"]
 BOUNDS = {"min_cells": 3, "min_genes": 1, "max_genes": 4, "max_mitochondrial": 0.5}
