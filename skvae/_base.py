@@ -15,21 +15,17 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch.quasirandom import SobolEngine
 
 from skvae.batching import map_batches
 from skvae.likelihoods import LIKELIHOODS
 from skvae.networks import ACTIVATIONS, Autoencoder, Head, Trunk, build
+from skvae.objectives import elbo
 from skvae.training import find_device, train
 
 FLOATS = (np.float64, np.float32)
 
 # Elements of the widest layer in a batch outside training: 2**22 float64 values are 32 MB.
 MAX_BATCH_ELEMENTS = 2**22
-
-# Quasi-random samples of q(z|x) behind each row's score, a power of two, and the seed of their scrambling.
-N_SCORE_SAMPLES = 64
-SCORE_SEED = 0
 
 # Keys of `history_`, and their names in the history of skorch.
 HISTORY = {"loss": "train_loss", "reconstruction": "reconstruction", "kl": "kl"}
@@ -233,19 +229,6 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def elbo(module, x):
-    """Return the evidence lower bound of each row of x, shape (B,)."""
-    q = module.encode(x)
-    k, n_components = module.latent.n_uniforms, q[0].shape[1]
-    if k == 0:
-        uniforms = torch.empty(1, 0)
-    else:
-        uniforms = SobolEngine(k * n_components, scramble=True, seed=SCORE_SEED).draw(N_SCORE_SAMPLES)
-    # one sample of z for all rows at a time: (k, 1, J)
-    log_prob = sum(module.log_prob(x, q, u.reshape(k, 1, n_components).to(x)) for u in uniforms) / len(uniforms)
-    return log_prob - module.latent.kl(q).sum(dim=1)
 
 
 def check_widths(name, widths):

@@ -30,7 +30,8 @@ class Rows(Dataset):
         batch = self.X[rows]
         if sparse.issparse(batch):
             batch = batch.toarray()
-        return torch.from_numpy(np.array(batch, dtype=self.dtype, order="C"))
+        # contiguous, writeable and no view of X, which torch would share
+        return torch.from_numpy(np.require(batch, self.dtype, ["C", "W", "O"]))
 
 
 def feature_means(rows, batch_size):

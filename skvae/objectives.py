@@ -2,7 +2,15 @@
 
 An objective is called with the terms of `skvae.networks.Autoencoder`, log p(x|z) (B,) and KL per dimension (B, J), and
 with the number of gradient steps taken so far (None outside training). It returns the loss, the mean over the batch.
+`elbo` judges a trained model, whatever objective it was trained with.
 """
+
+import torch
+from torch.quasirandom import SobolEngine
+
+# Quasi-random samples of q(z|x) behind each row's score, a power of two, and the seed of their scrambling.
+N_SCORE_SAMPLES = 64
+SCORE_SEED = 0
 
 
 class Reconstruction:
@@ -35,3 +43,23 @@ class BetaELBO:
         if step is None or step >= self.n_warmup_steps:
             return 1.0
         return step / self.n_warmup_steps
+
+
+def elbo(module, x):
+    """Return the evidence lower bound of log p(x), at beta = 1, of each row of x, shape (B,).
+
+    Parameters
+    ----------
+    module : Autoencoder
+        The model; without a prior it gives the log-likelihood of the reconstruction.
+    x : tensor of shape (B, D)
+    """
+    q = module.encode(x)
+    k, n_components = module.latent.n_uniforms, q[0].shape[1]
+    if k == 0:
+        uniforms = torch.empty(1, 0)
+    else:
+        uniforms = SobolEngine(k * n_components, scramble=True, seed=SCORE_SEED).draw(N_SCORE_SAMPLES)
+    # one sample of z for all rows at a time: (k, 1, J)
+    log_prob = sum(module.log_prob(x, q, u.reshape(k, 1, n_components).to(x)) for u in uniforms) / len(uniforms)
+    return log_prob - module.latent.kl(q).sum(dim=1)
