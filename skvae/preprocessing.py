@@ -97,7 +97,7 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         check_counts(X)
         if sparse.issparse(X):
             X.sum_duplicates()
-        totals = np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
+        totals = row_sums(X)
         empty = totals == 0
         if empty.any():
             warnings.warn(
