@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 from scipy import sparse
+from sklearn.utils import gen_batches
 from torch.utils.data import Dataset
 
 
@@ -39,10 +40,7 @@ def feature_means(rows, batch_size):
 
     Summed batch by batch, so that sparse and dense X give the same bits.
     """
-    totals = (
-        rows[slice(start, start + batch_size)].sum(dim=0, dtype=torch.float64)
-        for start in range(0, len(rows), batch_size)
-    )
+    totals = (rows[batch].sum(dim=0, dtype=torch.float64) for batch in gen_batches(len(rows), batch_size))
     return sum(totals) / len(rows)
 
 
@@ -98,8 +96,7 @@ def map_batches(function, X, batch_size, device):
     rows = Rows(X, X.dtype)
     stacked = None
     with torch.inference_mode():
-        for start in range(0, len(rows), batch_size):
-            batch = slice(start, start + batch_size)
+        for batch in gen_batches(len(rows), batch_size):
             output = function(rows[batch].to(device)).numpy(force=True)
             if stacked is None:
                 stacked = np.empty((len(rows), *output.shape[1:]), output.dtype)
