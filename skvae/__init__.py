@@ -2,7 +2,8 @@
 
 from skvae.datasets import fetch_pbmc3k, make_single_cell_counts
 from skvae.estimators import AutoencoderEmbedding, BetaVAE, BetaVSC
-from skvae.metrics import clustering_report
+from skvae.feature_selection import VariableGeneSelector
+from skvae.metrics import clustering_report, sparsity
 from skvae.preprocessing import LogNormalizer, quality_control
 
 __version__ = "0.1.0"
@@ -12,8 +13,10 @@ __all__ = [
     "BetaVAE",
     "BetaVSC",
     "LogNormalizer",
+    "VariableGeneSelector",
     "clustering_report",
     "fetch_pbmc3k",
     "make_single_cell_counts",
     "quality_control",
+    "sparsity",
 ]

@@ -1,6 +1,7 @@
 """BaseEmbedding: an autoencoder as a scikit-learn transformer."""
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import copy, deepcopy
@@ -12,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -20,9 +22,20 @@ from skvae.batching import map_batches
 from skvae.likelihoods import LIKELIHOODS
 from skvae.networks import ACTIVATIONS, Autoencoder, Head, Trunk, build
 from skvae.objectives import elbo
+from skvae.schedules import SCHEDULES
 from skvae.training import find_device, train
 
 FLOATS = (np.float64, np.float32)
+
+# `max_epochs="auto"`: rows seen in a run, and bounds of its epochs.
+N_ROWS = 200_000
+MIN_EPOCHS, MAX_EPOCHS = 8, 60
+
+# Least mean KL, in nats, of an active latent dimension.
+ACTIVE_KL = 0.01
+
+# Largest share of the fall of the loss that may fall to the second half of training without a warning.
+MAX_LATE_GAIN = 0.2
 
 # Elements of the widest layer in a batch outside training: 2**22 float64 values are 32 MB.
 MAX_BATCH_ELEMENTS = 2**22
@@ -39,16 +52,17 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     The parameters are the fields of a data class: its `__init__` stores them, as scikit-learn asks, and nothing else.
     """
 
-    n_components: int = 6
+    n_components: int = 10
     _: KW_ONLY
     likelihood: str = "gaussian"
     hidden_layer_sizes: Sequence[int] = (128,)
     head_layer_sizes: Sequence[int] = ()
-    activation: str = "relu"
+    activation: str = "gelu"
     first_activation: str | None = None
-    max_epochs: int = 100
-    batch_size: int = 256
-    learning_rate: float = 1e-3
+    max_epochs: int | str = "auto"
+    batch_size: int = 128
+    learning_rate: float = 4e-3
+    learning_rate_schedule: str = "cosine"
     callbacks: list | None = None
     device: str = "cpu"
     random_state: int | np.random.RandomState | None = None
@@ -61,9 +75,10 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         "head_layer_sizes": ["array-like"],
         "activation": [StrOptions(ACTIVATIONS.keys())],
         "first_activation": [StrOptions(ACTIVATIONS.keys()), None],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate_schedule": [StrOptions(SCHEDULES.keys())],
         "callbacks": [list, tuple, None],
         "device": [str],
         "random_state": ["random_state"],
@@ -110,26 +125,35 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         # One seed for each use of randomness, so that none depends on how much another draws.
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=3).tolist()
         init_seed, shuffle_seed, noise_seed = seeds
-        n_steps = self.max_epochs * math.ceil(rows.shape[0] / self.batch_size)
+        n_samples, n_features = rows.shape
+        max_epochs = choose_epochs(n_samples) if self.max_epochs == "auto" else self.max_epochs
+        n_steps = max_epochs * math.ceil(n_samples / self.batch_size)
+        objective = self._make_objective(n_steps)
         net = train(
-            build(partial(self._make_module, rows.shape[1]), torch.Generator().manual_seed(init_seed)),
-            self._make_objective(n_steps),
+            build(partial(self._make_module, n_features), torch.Generator().manual_seed(init_seed)),
+            objective,
             rows,
-            max_epochs=self.max_epochs,
+            max_epochs=max_epochs,
+            n_steps=n_steps,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
+            learning_rate_schedule=self.learning_rate_schedule,
             device=device,
             shuffle_seed=shuffle_seed,
             noise_seed=noise_seed,
             callbacks=self.callbacks,
             verbose=self.verbose,
         )
+        kl = map_batches(partial(divergence, net.module_), rows, np.float32, self.batch_size, device)
         # This instance changes only here: a fit that raised has left the last one in place.
         validate_data(self, X, skip_check_array=True)
         self.net_ = net
         self.n_epochs_ = len(net.history)
         self.history_ = {term: np.array(net.history[:, name]) for term, name in HISTORY.items()}
+        self.active_components_ = kl.mean(axis=0, dtype=np.float64) > ACTIVE_KL
         self._n_features_out = self.n_components
+        self._warn_of_collapse()
+        self._warn_of_early_end(objective.beta)
         return self
 
     def transform(self, X):
@@ -211,6 +235,30 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         likelihood = LIKELIHOODS[self.likelihood](decoder.n_outputs, n_features)
         return Autoencoder(encoder, self._make_latent(head), decoder, likelihood)
 
+    def _warn_of_collapse(self):
+        n_active, n_components = self.active_components_.sum(), self.n_components
+        if n_active < min(2, n_components):
+            warnings.warn(
+                f"{n_active} of {n_components} latent dimensions are active, have a mean KL > {ACTIVE_KL}; expected "
+                f"{min(2, n_components)} or more. The others say nothing of X. Give the KL term less weight, train "
+                "longer, or scale X up.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    def _warn_of_early_end(self, beta):
+        loss = self.history_["reconstruction"] + beta * self.history_["kl"]
+        half = loss[len(loss) // 2]
+        gain, total = half - loss[-1], loss[0] - loss[-1]
+        if gain > MAX_LATE_GAIN * abs(total):
+            warnings.warn(
+                f"the loss still fell by {gain:.3g} nats a sample in the second half of {len(loss)} epochs, "
+                f"{gain / total:.0%} of its fall since the first; expected less than {MAX_LATE_GAIN:.0%}. Raise "
+                "max_epochs or learning_rate.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
     def _map_rows(self, function, X):
         check_is_fitted(self)
         return self._map_batches(function, validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False))
@@ -222,13 +270,25 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             module = deepcopy(module).double()
         widest = max(self.n_features_in_, *(parameter.shape[0] for parameter in module.parameters()))
         batch_size = max(1, MAX_BATCH_ELEMENTS // widest)
-        return map_batches(partial(function, module), X, batch_size, self.net_.device)
+        return map_batches(partial(function, module), X, X.dtype, batch_size, self.net_.device)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def choose_epochs(n_samples):
+    """Return what `max_epochs="auto"` means.
+
+    More epochs would learn few rows by heart, and many rows need no more gradient steps.
+    """
+    return max(MIN_EPOCHS, min(MAX_EPOCHS, N_ROWS // n_samples))
+
+
+def divergence(module, x):
+    return module.latent.kl(module.encode(x))
 
 
 def check_widths(name, widths):

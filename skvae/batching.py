@@ -35,13 +35,18 @@ class Rows(Dataset):
         return torch.from_numpy(np.require(batch, self.dtype, ["C", "W", "O"]))
 
 
-def feature_means(rows, batch_size):
-    """Return the mean of each feature, a float64 tensor (D,).
+def feature_moments(rows, batch_size):
+    """Return the mean and the variance of each feature, two float64 tensors (D,).
 
     Summed batch by batch, so that sparse and dense X give the same bits.
     """
-    totals = (rows[batch].sum(dim=0, dtype=torch.float64) for batch in gen_batches(len(rows), batch_size))
-    return sum(totals) / len(rows)
+    sums = sums_of_squares = 0
+    for batch in gen_batches(len(rows), batch_size):
+        x = rows[batch].double()
+        sums = sums + x.sum(dim=0)
+        sums_of_squares = sums_of_squares + x.square().sum(dim=0)
+    mean = sums / len(rows)
+    return mean, (sums_of_squares / len(rows) - mean.square()).clamp(min=0)
 
 
 class ShuffledBatches:
@@ -75,7 +80,7 @@ class ShuffledBatches:
             yield x, x
 
 
-def map_batches(function, X, batch_size, device):
+def map_batches(function, X, dtype, batch_size, device):
     """Apply `function` to X in batches of rows, in order, and stack what it returns.
 
     Parameters
@@ -83,7 +88,8 @@ def map_batches(function, X, batch_size, device):
     function : callable
         Maps a tensor (B, D) to one of B rows.
     X : ndarray or CSR matrix of shape (n_samples, n_features)
-        The batches have its dtype.
+    dtype : numpy dtype
+        Of the batches.
     batch_size : int
         Rows in a batch.
     device : str
@@ -93,7 +99,7 @@ def map_batches(function, X, batch_size, device):
     -------
     ndarray with n_samples rows
     """
-    rows = Rows(X, X.dtype)
+    rows = Rows(X, dtype)
     stacked = None
     with torch.inference_mode():
         for batch in gen_batches(len(rows), batch_size):

@@ -10,38 +10,45 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from skvae import latents
 from skvae._base import BaseEmbedding
 from skvae.networks import ACTIVATIONS
-from skvae.objectives import BetaELBO, Reconstruction
+from skvae.objectives import BetaELBO
 
 
 @dataclass(repr=False, eq=False, kw_only=True)
 class AutoencoderEmbedding(BaseEmbedding):
-    """Embed with a deep autoencoder, trained to minimise the mean of -log p(x|z) at z = encoder(x).
+    """Embed with a deep autoencoder: a nonlinear principal component analysis.
 
-    With the Gaussian likelihood that is half the squared error: a nonlinear principal component analysis.
+    Training minimises the mean of -log p(x|z) + latent_penalty ||z||^2 / 2 at z = encoder(x).
 
     Parameters
     ----------
-    n_components : int, default=6
+    n_components : int, default=10
         Number of latent dimensions J.
+    latent_penalty : float >= 0, default=4.0
+        Weight of -log p(z) for z ~ N(0, I), up to a constant. At 1 z is the most probable one; at 0 nothing but the
+        length of training keeps dimensions of noise from growing as large as those of signal.
     latent_activation : {"identity", "relu", "gelu", "silu", "tanh"}, default="identity"
         Activation of z. With "relu", as in the report, a dimension that is once negative everywhere is lost.
-    likelihood : {"gaussian"}, default="gaussian"
-        p(x|z). "gaussian" has unit variance: half the squared error, for log1p-normalised counts or other real data.
+    likelihood : {"gaussian", "unit_gaussian"}, default="gaussian"
+        p(x|z), for log1p-normalised counts or other real data. "gaussian" learns a variance for each feature, so that
+        X needs no scaling; "unit_gaussian" is half the squared error.
     hidden_layer_sizes : sequence of int, default=(128,)
         Widths of the encoder's hidden layers; the decoder mirrors them. Empty for a linear model.
     head_layer_sizes : sequence of int, default=()
         Widths of further layers of the encoder that z has for its own; the decoder
         mirrors these too.
-    activation : {"identity", "relu", "gelu", "silu", "tanh"}, default="relu"
+    activation : {"identity", "relu", "gelu", "silu", "tanh"}, default="gelu"
         Activation of the hidden layers.
     first_activation : str, default=None
         Activation of the encoder's first layer, from the same list; None for `activation`.
-    max_epochs : int, default=100
-        Number of passes over the data.
-    batch_size : int, default=256
+    max_epochs : int or "auto", default="auto"
+        Number of passes over the data. "auto" is 60 up to 3,333 rows, as many as make 200,000 rows beyond, and at
+        least 8.
+    batch_size : int, default=128
         Largest number of rows in a gradient step; those of an epoch are split evenly.
-    learning_rate : float > 0, default=1e-3
-        Step size of Adam.
+    learning_rate : float > 0, default=4e-3
+        Largest step size of Adam.
+    learning_rate_schedule : {"cosine", "constant"}, default="cosine"
+        Course of the step size: "cosine" rises over the first tenth of the steps and falls to 0 at the last.
     callbacks : list of skorch callbacks, default=None
         Learning rate schedules, checkpoints, loggers, used as they are, not copied. There is no validation set: those
         that monitor a value have `train_loss`. A checkpoint with `load_best` needs `f_criterion=None`.
@@ -64,7 +71,9 @@ class AutoencoderEmbedding(BaseEmbedding):
     n_epochs_ : int
         Number of epochs trained.
     history_ : dict of str to ndarray of shape (n_epochs_,)
-        Training means of each epoch in nats a sample: "loss", "reconstruction" (-log p(x|z)) and "kl".
+        Training means of each epoch in nats a sample: "loss", "reconstruction" (-log p(x|z)) and "kl" (||z||^2 / 2).
+    active_components_ : ndarray of bool of shape (n_components,)
+        The dimensions whose z^2 / 2 has a mean over X above 0.01; the others say nothing of X.
 
     See Also
     --------
@@ -84,10 +93,12 @@ class AutoencoderEmbedding(BaseEmbedding):
     (300, 2)
     """
 
+    latent_penalty: float = 4.0
     latent_activation: str = "identity"
 
     _parameter_constraints: ClassVar = {
         **BaseEmbedding._parameter_constraints,
+        "latent_penalty": [Interval(Real, 0, None, closed="left")],
         "latent_activation": [StrOptions(ACTIVATIONS.keys())],
     }
 
@@ -95,7 +106,7 @@ class AutoencoderEmbedding(BaseEmbedding):
         return latents.Point(head, ACTIVATIONS[self.latent_activation]())
 
     def _make_objective(self, n_steps):
-        return Reconstruction()
+        return BetaELBO(self.latent_penalty, n_warmup_steps=0)
 
 
 @dataclass(repr=False, eq=False, kw_only=True)
@@ -107,30 +118,34 @@ class BetaVAE(BaseEmbedding):
 
     Parameters
     ----------
-    n_components : int, default=6
+    n_components : int, default=10
         Number of latent dimensions J.
     beta : float >= 0, default=1.0
         Weight of the KL term. 1 is the evidence lower bound; larger is a simpler code, closer to the prior.
     kl_warmup : float in [0, 1], default=0.3
         Share of the gradient steps over which the weight of the KL term grows from 0 to `beta`, which keeps dimensions
         from collapsing onto the prior.
-    likelihood : {"gaussian"}, default="gaussian"
-        p(x|z). "gaussian" has unit variance: half the squared error, for log1p-normalised counts or other real data.
+    likelihood : {"gaussian", "unit_gaussian"}, default="gaussian"
+        p(x|z), for log1p-normalised counts or other real data. "gaussian" learns a variance for each feature, so that
+        X needs no scaling; "unit_gaussian" is half the squared error.
     hidden_layer_sizes : sequence of int, default=(128,)
         Widths of the encoder's hidden layers; the decoder mirrors them. Empty for a linear model.
     head_layer_sizes : sequence of int, default=()
         Widths of further layers of the encoder that each parameter of q(z|x) has for its own; the decoder
         mirrors these too.
-    activation : {"identity", "relu", "gelu", "silu", "tanh"}, default="relu"
+    activation : {"identity", "relu", "gelu", "silu", "tanh"}, default="gelu"
         Activation of the hidden layers.
     first_activation : str, default=None
         Activation of the encoder's first layer, from the same list; None for `activation`.
-    max_epochs : int, default=100
-        Number of passes over the data.
-    batch_size : int, default=256
+    max_epochs : int or "auto", default="auto"
+        Number of passes over the data. "auto" is 60 up to 3,333 rows, as many as make 200,000 rows beyond, and at
+        least 8.
+    batch_size : int, default=128
         Largest number of rows in a gradient step; those of an epoch are split evenly.
-    learning_rate : float > 0, default=1e-3
-        Step size of Adam.
+    learning_rate : float > 0, default=4e-3
+        Largest step size of Adam.
+    learning_rate_schedule : {"cosine", "constant"}, default="cosine"
+        Course of the step size: "cosine" rises over the first tenth of the steps and falls to 0 at the last.
     callbacks : list of skorch callbacks, default=None
         Learning rate schedules, checkpoints, loggers, used as they are, not copied. There is no validation set: those
         that monitor a value have `train_loss`. A checkpoint with `load_best` needs `f_criterion=None`.
@@ -154,6 +169,8 @@ class BetaVAE(BaseEmbedding):
         Number of epochs trained.
     history_ : dict of str to ndarray of shape (n_epochs_,)
         Training means of each epoch in nats a sample: "loss", "reconstruction" (-log p(x|z)) and "kl".
+    active_components_ : ndarray of bool of shape (n_components,)
+        The dimensions whose KL(q(z_j|x) || p(z_j)) has a mean over X above 0.01; the others say nothing of X.
 
     See Also
     --------
@@ -205,11 +222,11 @@ class BetaVSC(BaseEmbedding):
 
     Parameters
     ----------
-    n_components : int, default=6
+    n_components : int, default=10
         Number of latent dimensions J.
     beta : float >= 0, default=1.0
         Weight of the KL term. 1 is the evidence lower bound; larger is a simpler code, closer to the prior.
-    alpha : float in (0, 1), default=0.5
+    alpha : float in (0, 1), default=0.8
         Prior probability that a latent dimension is active. Smaller is sparser.
     code : {"mean", "sparse"}, default="mean"
         What `transform` returns: the posterior mean gamma * mu, or mu where gamma > 1/2 and zero elsewhere, as a CSR
@@ -217,23 +234,27 @@ class BetaVSC(BaseEmbedding):
     kl_warmup : float in [0, 1], default=0.3
         Share of the gradient steps over which the weight of the KL term grows from 0 to `beta`, which keeps dimensions
         from collapsing onto the prior.
-    likelihood : {"gaussian"}, default="gaussian"
-        p(x|z). "gaussian" has unit variance: half the squared error, for log1p-normalised counts or other real data.
+    likelihood : {"gaussian", "unit_gaussian"}, default="gaussian"
+        p(x|z), for log1p-normalised counts or other real data. "gaussian" learns a variance for each feature, so that
+        X needs no scaling; "unit_gaussian" is half the squared error.
     hidden_layer_sizes : sequence of int, default=(128,)
         Widths of the encoder's hidden layers; the decoder mirrors them. Empty for a linear model.
     head_layer_sizes : sequence of int, default=()
         Widths of further layers of the encoder that each parameter of q(z|x) has for its own; the decoder
         mirrors these too.
-    activation : {"identity", "relu", "gelu", "silu", "tanh"}, default="relu"
+    activation : {"identity", "relu", "gelu", "silu", "tanh"}, default="gelu"
         Activation of the hidden layers.
     first_activation : str, default=None
         Activation of the encoder's first layer, from the same list; None for `activation`.
-    max_epochs : int, default=100
-        Number of passes over the data.
-    batch_size : int, default=256
+    max_epochs : int or "auto", default="auto"
+        Number of passes over the data. "auto" is 60 up to 3,333 rows, as many as make 200,000 rows beyond, and at
+        least 8.
+    batch_size : int, default=128
         Largest number of rows in a gradient step; those of an epoch are split evenly.
-    learning_rate : float > 0, default=1e-3
-        Step size of Adam.
+    learning_rate : float > 0, default=4e-3
+        Largest step size of Adam.
+    learning_rate_schedule : {"cosine", "constant"}, default="cosine"
+        Course of the step size: "cosine" rises over the first tenth of the steps and falls to 0 at the last.
     callbacks : list of skorch callbacks, default=None
         Learning rate schedules, checkpoints, loggers, used as they are, not copied. There is no validation set: those
         that monitor a value have `train_loss`. A checkpoint with `load_best` needs `f_criterion=None`.
@@ -257,6 +278,8 @@ class BetaVSC(BaseEmbedding):
         Number of epochs trained.
     history_ : dict of str to ndarray of shape (n_epochs_,)
         Training means of each epoch in nats a sample: "loss", "reconstruction" (-log p(x|z)) and "kl".
+    active_components_ : ndarray of bool of shape (n_components,)
+        The dimensions whose KL(q(z_j|x) || p(z_j)) has a mean over X above 0.01; the others say nothing of X.
 
     See Also
     --------
@@ -287,7 +310,7 @@ class BetaVSC(BaseEmbedding):
     """
 
     beta: float = 1.0
-    alpha: float = 0.5
+    alpha: float = 0.8
     code: str = "mean"
     kl_warmup: float = 0.3
 

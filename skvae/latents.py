@@ -6,7 +6,7 @@ tensors (B, J). Its other methods take that tuple:
 - `sample(q, u)`: z = g(q, u) ~ q, differentiable in q, with u ~ U(0, 1) of shape (`n_uniforms`, B, J)
   (reparametrisation: Kingma & Welling 2014, arXiv:1312.6114);
 - `mean(q)`: E[z];
-- `kl(q)`: KL(q(z_j|x) || p(z_j)) per sample and dimension.
+- `kl(q)`: KL(q(z_j|x) || p(z_j)) per sample and dimension; for a point -log p(z_j), up to a constant.
 
 z, mean and KL have shape (B, J). The constructor's `head` makes, at each call, a new module from hidden features to one
 parameter of q, (B, H) -> (B, J).
@@ -27,7 +27,7 @@ INITIAL_V = 3.0
 
 
 class Point(nn.Module):
-    """q(z|x) is a point and there is no prior: the latent of a plain autoencoder.
+    """q(z|x) is a point z against p(z_j) = N(0, 1): the latent of an autoencoder.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class Point(nn.Module):
 
     def kl(self, q):
         (z,) = q
-        return torch.zeros_like(z)
+        return z**2 / 2
 
 
 class Gaussian(nn.Module):

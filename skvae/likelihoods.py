@@ -2,7 +2,7 @@
 
 A likelihood is a module built with `(n_hidden, n_features)`. It takes the decoder's hidden features h (B, H) and offers
 
-- `start(mean)`: before training, set the parameters that the feature means (D,) tell;
+- `start(mean, variance)`: before training, set the parameters that the moments of the features, (D,) each, tell;
 - `log_prob(h, x)`: log p(x|z), summed over features, shape (B,);
 - `mean(h)`: E[x|z], shape (B, D).
 
@@ -14,8 +14,56 @@ import math
 import torch
 from torch import nn
 
+# Least variance of a feature in `Gaussian`, as a share of the features' mean variance.
+VARIANCE_FLOOR = 0.1
+
 
 class Gaussian(nn.Module):
+    """p(x_d|z) = N(x_hat_d, sigma_d^2) with x_hat = W h + b and a learned variance of each feature.
+
+    sigma_d^2 = exp(logvar_d) + floor weighs the features as z-scoring would, but by what z leaves unexplained. The
+    floor, a share of the mean variance of the data, keeps features that hardly ever vary from outweighing all others.
+
+    Parameters
+    ----------
+    n_hidden : int
+        Width of the decoder's hidden features.
+    n_features : int
+        Number of features of x.
+    """
+
+    def __init__(self, n_hidden, n_features):
+        super().__init__()
+        self.x_hat = nn.Linear(n_hidden, n_features)
+        self.logvar = nn.Parameter(torch.empty(n_features))
+        self.register_buffer("floor", torch.empty(()))
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        nn.init.zeros_(self.logvar)
+        nn.init.zeros_(self.floor)
+
+    def start(self, mean, variance):
+        floor = VARIANCE_FLOOR * (variance.mean() or 1.0)  # 1 for constant data, which have no scale
+        with torch.no_grad():
+            self.x_hat.bias.copy_(mean)
+            self.floor.copy_(floor)
+            self.logvar.copy_(torch.log(variance + VARIANCE_FLOOR * floor))
+
+    def variance(self):
+        """Return sigma^2, shape (D,)."""
+        return torch.exp(self.logvar) + self.floor
+
+    def log_prob(self, h, x):
+        variance = self.variance()
+        squared_error = (x - self.x_hat(h)).square() @ (1 / variance)
+        return -(squared_error + torch.log(2 * math.pi * variance).sum()) / 2
+
+    def mean(self, h):
+        return self.x_hat(h)
+
+
+class UnitGaussian(nn.Module):
     """p(x_d|z) = N(x_hat_d, 1) with x_hat = W h + b: half the squared error, up to a constant.
 
     Parameters
@@ -30,7 +78,7 @@ class Gaussian(nn.Module):
         super().__init__()
         self.x_hat = nn.Linear(n_hidden, n_features)
 
-    def start(self, mean):
+    def start(self, mean, variance):
         with torch.no_grad():
             self.x_hat.bias.copy_(mean)
 
@@ -42,4 +90,4 @@ class Gaussian(nn.Module):
         return self.x_hat(h)
 
 
-LIKELIHOODS = {"gaussian": Gaussian}
+LIKELIHOODS = {"gaussian": Gaussian, "unit_gaussian": UnitGaussian}

@@ -37,6 +37,13 @@ class Trunk(nn.Module):
             self.layers.extend([nn.Linear(self.n_outputs, width), ACTIVATIONS[name]()])
             self.n_outputs = width
 
+    def start(self, mean):
+        """Before training, let the first layer see x - mean, by its bias: x stays sparse."""
+        if len(self.layers):
+            first = self.layers[0]
+            with torch.no_grad():
+                first.bias.copy_(-(first.weight.double() @ mean))
+
     def forward(self, x):
         return self.layers(x)
 
@@ -92,6 +99,11 @@ class Autoencoder(nn.Module):
         self.latent = latent
         self.decoder = decoder
         self.likelihood = likelihood
+
+    def start(self, mean, variance):
+        """Before training, set the parameters that the moments of the features, (D,) each, tell."""
+        self.encoder.start(mean)
+        self.likelihood.start(mean, variance)
 
     def encode(self, x):
         """Return the parameters of q(z|x), a tuple of tensors (B, J)."""

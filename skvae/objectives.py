@@ -5,7 +5,6 @@ with the number of gradient steps taken so far (None outside training). It retur
 `elbo` judges a trained model, whatever objective it was trained with.
 """
 
-import torch
 from torch.quasirandom import SobolEngine
 
 # Quasi-random samples of q(z|x) behind each row's score, a power of two, and the seed of their scrambling.
@@ -13,15 +12,10 @@ N_SCORE_SAMPLES = 64
 SCORE_SEED = 0
 
 
-class Reconstruction:
-    """The negative log-likelihood of the reconstruction, for a latent without a prior."""
-
-    def __call__(self, log_prob, kl, step=None):
-        return -log_prob.mean()
-
-
 class BetaELBO:
     """The negative evidence lower bound with its KL term weighted by beta (Higgins et al. 2017).
+
+    For an autoencoder, whose latent is a point, it is the reconstruction's negative log-likelihood and an L2 penalty.
 
     Parameters
     ----------
@@ -51,15 +45,14 @@ def elbo(module, x):
     Parameters
     ----------
     module : Autoencoder
-        The model; without a prior it gives the log-likelihood of the reconstruction.
+        The model. With a point for its latent it gives the log-likelihood of the reconstruction.
     x : tensor of shape (B, D)
     """
     q = module.encode(x)
     k, n_components = module.latent.n_uniforms, q[0].shape[1]
     if k == 0:
-        uniforms = torch.empty(1, 0)
-    else:
-        uniforms = SobolEngine(k * n_components, scramble=True, seed=SCORE_SEED).draw(N_SCORE_SAMPLES)
+        return module.log_prob(x, q, None)
+    uniforms = SobolEngine(k * n_components, scramble=True, seed=SCORE_SEED).draw(N_SCORE_SAMPLES)
     # one sample of z for all rows at a time: (k, 1, J)
     log_prob = sum(module.log_prob(x, q, u.reshape(k, 1, n_components).to(x)) for u in uniforms) / len(uniforms)
     return log_prob - module.latent.kl(q).sum(dim=1)

@@ -136,8 +136,34 @@ def plot_scores(ax, scores, row_names, column_names):
     return [image, *texts]
 
 
+def plot_activation(ax, Z, labels, names):
+    """Draw a heat map of the mean of each latent dimension over the samples of each label.
+
+    Parameters
+    ----------
+    ax : Axes
+    Z : ndarray of shape (n_samples, n_components)
+        Embedded samples.
+    labels : ndarray of int of shape (n_samples,)
+        Label of each sample, in [0, len(names)).
+    names : sequence of str
+        Names of the labels, each of which some sample has.
+
+    Returns
+    -------
+    image : AxesImage
+        For a colour bar. Zero is white.
+    """
+    means = np.array([Z[labels == label].mean(axis=0) for label in range(len(names))])
+    largest = np.abs(means).max()
+    image = ax.imshow(means, vmin=-largest, vmax=largest, cmap="RdBu_r", aspect="auto")
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xticks=range(Z.shape[1]), xlabel="latent dimension")
+    return image
+
+
 def plot_history(ax, history):
-    """Draw the terms of the objective over epochs: reconstruction on the left axis, KL, if any, on the right.
+    """Draw the terms of the objective over epochs: reconstruction on the left axis, the latent's on the right.
 
     Parameters
     ----------
@@ -153,9 +179,8 @@ def plot_history(ax, history):
     epochs = np.arange(1, len(history["reconstruction"]) + 1)
     artists = ax.plot(epochs, history["reconstruction"], color=COLORS[1], label="-log p(x|z)")
     ax.set(xlabel="epoch", ylabel="-log p(x|z), nats")
-    if np.any(history["kl"]):
-        kl_ax = ax.twinx()
-        artists += kl_ax.plot(epochs, history["kl"], color=COLORS[0], label="KL(q || p)")
-        kl_ax.set(ylabel="KL, nats", ylim=(0, None))
+    kl_ax = ax.twinx()
+    artists += kl_ax.plot(epochs, history["kl"], color=COLORS[0], label="KL(q || p)")
+    kl_ax.set(ylabel="KL, nats", ylim=(0, None))
     ax.legend(handles=artists, loc="upper right")
     return artists

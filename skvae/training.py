@@ -2,14 +2,17 @@
 
 import traceback
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, PassthroughScoring
+from skorch.callbacks import Callback, LRScheduler, PassthroughScoring
+from torch.optim.lr_scheduler import LambdaLR
 from tqdm.auto import tqdm
 
-from skvae.batching import Rows, ShuffledBatches, feature_means
+from skvae.batching import Rows, ShuffledBatches, feature_moments
+from skvae.schedules import SCHEDULES
 
 # Terms of the objective that are logged at each epoch, beside the loss itself: means over samples, sums over features
 # and over latent dimensions.
@@ -84,7 +87,20 @@ class ProgressBar(Callback):
 
 
 def train(
-    module, objective, X, *, max_epochs, batch_size, learning_rate, device, shuffle_seed, noise_seed, callbacks, verbose
+    module,
+    objective,
+    X,
+    *,
+    max_epochs,
+    n_steps,
+    batch_size,
+    learning_rate,
+    learning_rate_schedule,
+    device,
+    shuffle_seed,
+    noise_seed,
+    callbacks,
+    verbose,
 ):
     """Minimise an objective over the rows of X with Adam.
 
@@ -96,6 +112,8 @@ def train(
         One of `skvae.objectives`.
     X : ndarray or CSR matrix of shape (n_samples, n_features)
         Batches are float32.
+    n_steps : int
+        Gradient steps in `max_epochs`.
     shuffle_seed, noise_seed : int
         Of the order of the rows and of the samples of q(z|x).
     verbose : int
@@ -112,7 +130,8 @@ def train(
         if not isinstance(callback[-1] if isinstance(callback, tuple) else callback, Callback):
             raise TypeError(f"callbacks holds {callback!r}, must hold skorch callbacks, or pairs of a name and one.")
     rows = Rows(X, np.float32)
-    module.likelihood.start(feature_means(rows, batch_size))
+    module.start(*feature_moments(rows, batch_size))
+    schedule = partial(learning_rate_at, SCHEDULES[learning_rate_schedule], n_steps)
     reports = {0: [], 1: [("progress", ProgressBar())]}.get(verbose, [])
     net = Net(
         module,
@@ -128,6 +147,7 @@ def train(
         train_split=None,
         callbacks=[
             *((f"mean_{term}", PassthroughScoring(term, on_train=True)) for term in TERMS),
+            ("schedule", LRScheduler(LambdaLR, step_every="batch", lr_lambda=schedule)),
             *reports,
             *(callbacks or ()),
         ],
@@ -142,6 +162,11 @@ def train(
     net.notify("on_train_end", X=rows, y=None)
     net.module_.eval()
     return net
+
+
+def learning_rate_at(schedule, n_steps, step):
+    """Return the factor of the learning rate in a gradient step, the schedule's value at the middle of it."""
+    return schedule((step + 0.5) / n_steps)
 
 
 def find_device(name):

@@ -18,16 +18,18 @@ ALLOWED = {
     "likelihoods": set(),
     "objectives": {"networks", "latents", "likelihoods"},
     "batching": set(),
-    "training": {"batching", "objectives", "networks", "latents", "likelihoods"},
-    "_base": {"batching", "training", "objectives", "networks", "latents", "likelihoods"},
+    "schedules": set(),
+    "training": {"batching", "schedules", "objectives", "networks", "latents", "likelihoods"},
+    "_base": {"batching", "schedules", "training", "objectives", "networks", "latents", "likelihoods"},
     "estimators": {"_base", "objectives", "networks", "latents", "likelihoods"},
     "metrics": set(),
     "plotting": set(),
     "datasets": set(),
     "preprocessing": set(),
-    "experiment": {"estimators", "metrics", "plotting", "datasets", "preprocessing"},
+    "feature_selection": set(),
+    "experiment": {"estimators", "metrics", "plotting", "datasets", "feature_selection", "preprocessing"},
     "__main__": {"experiment"},
-    "__init__": {"estimators", "metrics", "datasets", "preprocessing"},
+    "__init__": {"estimators", "metrics", "datasets", "feature_selection", "preprocessing"},
 }
 MODEL_FILES = {"networks", "latents", "likelihoods", "objectives"}
 

@@ -1,6 +1,6 @@
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skvae import AutoencoderEmbedding, BetaVAE, BetaVSC, LogNormalizer
+from skvae import AutoencoderEmbedding, BetaVAE, BetaVSC, LogNormalizer, VariableGeneSelector
 
 SMALL = {"n_components": 2, "hidden_layer_sizes": (8,), "max_epochs": 3}
 
@@ -12,6 +12,7 @@ SMALL = {"n_components": 2, "hidden_layer_sizes": (8,), "max_epochs": 3}
         BetaVSC(**SMALL),
         BetaVSC(code="sparse", **SMALL),
         LogNormalizer(),
+        VariableGeneSelector(n_top=2),
     ]
 )
 def test_scikit_learn_conventions(estimator, check):

@@ -9,7 +9,7 @@ from skvae import BetaVAE, clustering_report, experiment, make_single_cell_count
 from skvae.__main__ import main
 from skvae.experiment import MODELS, REPORT_SCORES, make_model, run, run_experiment, summarize
 
-FIGURES = {"tsne_2d.png", "tsne_3d.png", "clusters.png", "scores.png", "history.png"}
+FIGURES = {"tsne_2d.png", "tsne_3d.png", "clusters.png", "scores.png", "activation.png", "history.png"}
 
 
 def tiny_cells():

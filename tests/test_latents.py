@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import scipy.stats
 import torch
@@ -188,8 +189,9 @@ def test_gates_start_open():
     assert (torch.sigmoid(v) > 0.9).all()
 
 
-def test_a_point_has_no_kl_and_is_its_own_sample():
+def test_a_point_is_its_own_sample_and_departs_from_a_standard_normal_by_its_log_density():
     latent = Point(heads(), nn.Identity())
     q = latent(torch.ones(4, 3))
     assert torch.equal(latent.sample(q, uniforms(latent, 4, 2)), latent.mean(q))
-    assert not latent.kl(q).any()
+    log_density = scipy.stats.norm.logpdf(q[0].detach())
+    np.testing.assert_allclose(latent.kl(q).detach(), scipy.stats.norm.logpdf(0) - log_density, rtol=1e-5, atol=1e-7)

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from scipy import sparse
 from scipy.stats import entropy
 
-from skvae import clustering_report
+from skvae import clustering_report, sparsity
 
 TRUE = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 2])
 FOUND = np.array([0, 0, 1, 1, 1, 1, 2, 2, 0, 2])
@@ -34,3 +35,16 @@ def test_scores_are_their_formulas():
 def test_labels_of_different_lengths_are_an_error():
     with pytest.raises(ValueError, match="inconsistent"):
         clustering_report(TRUE, FOUND[1:])
+
+
+def test_sparsity_counts_active_dimensions_and_follows_hoyers_formula():
+    Z = np.array([[3.0, 0, -4, 0], [1, 1, 1, 1], [0, 0, 2, 0], [0, 0, 0, 0]])
+    hoyer = [(2 - 7 / 5) / (2 - 1), 0, 1, 1]
+    assert sparsity(Z) == pytest.approx({"active": (2 + 4 + 1 + 0) / 4, "hoyer": np.mean(hoyer)})
+    assert sparsity(sparse.csr_array(Z)) == sparsity(Z)
+    assert sparsity(-5 * Z) == pytest.approx(sparsity(Z))
+
+
+def test_sparsity_of_one_dimension_is_an_error():
+    with pytest.raises(ValueError, match=r"1 feature\(s\) .* while a minimum of 2 is required"):
+        sparsity(np.ones((3, 1)))

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from skvae.plotting import COLORS, make_figure, plot_clusters, plot_embedding, plot_history, plot_scores
+from skvae.plotting import (
+    COLORS,
+    make_figure,
+    plot_activation,
+    plot_clusters,
+    plot_embedding,
+    plot_history,
+    plot_scores,
+)
 
 LABELS = np.repeat([0, 1, 2], [5, 3, 2])
 NAMES = ["B", "NK", "DC"]
@@ -64,6 +72,8 @@ def test_training_curves_have_a_point_an_epoch():
     np.testing.assert_array_equal(kl.get_xydata(), [[1, 0], [2, 1], [3, 2]])
 
 
-def test_training_curves_of_a_model_without_prior_have_no_kl():
-    history = {"reconstruction": np.array([9.0, 5.0]), "kl": np.zeros(2)}
-    assert len(plot_history(axes_of()[0], history)) == 1
+def test_mean_activations_are_those_of_the_samples_of_each_label():
+    Z = np.array([[1.0, 0.0], [3.0, 0.0], [0.0, -4.0]])
+    image = plot_activation(axes_of()[0], Z, np.array([0, 0, 1]), ["B", "NK"])
+    np.testing.assert_array_equal(image.get_array(), [[2, 0], [0, -4]])
+    assert image.get_clim() == (-4, 4)
