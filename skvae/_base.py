@@ -27,9 +27,10 @@ from skvae.training import find_device, train
 
 FLOATS = (np.float64, np.float32)
 
-# `max_epochs="auto"`: rows seen in a run, and bounds of its epochs.
+# `max_epochs="auto"`: rows seen in a run, bounds of its epochs, and the least gradient steps, which come first.
 N_ROWS = 200_000
 MIN_EPOCHS, MAX_EPOCHS = 8, 60
+MIN_STEPS = 250
 
 # Least mean KL, in nats, of an active latent dimension.
 ACTIVE_KL = 0.01
@@ -126,8 +127,9 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=3).tolist()
         init_seed, shuffle_seed, noise_seed = seeds
         n_samples, n_features = rows.shape
-        max_epochs = choose_epochs(n_samples) if self.max_epochs == "auto" else self.max_epochs
-        n_steps = max_epochs * math.ceil(n_samples / self.batch_size)
+        n_batches = math.ceil(n_samples / self.batch_size)
+        max_epochs = choose_epochs(n_samples, n_batches) if self.max_epochs == "auto" else self.max_epochs
+        n_steps = max_epochs * n_batches
         objective = self._make_objective(n_steps)
         net = train(
             build(partial(self._make_module, n_features), torch.Generator().manual_seed(init_seed)),
@@ -229,7 +231,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _make_module(self, n_features):
         widths = (*self.hidden_layer_sizes, *self.head_layer_sizes)
-        encoder = Trunk(n_features, self.hidden_layer_sizes, self.activation, self.first_activation)
+        encoder = Trunk(n_features, self.hidden_layer_sizes, self.activation, self.first_activation, centered=True)
         head = partial(Head, encoder.n_outputs, self.head_layer_sizes, self.activation, self.n_components)
         decoder = Trunk(self.n_components, widths[::-1], self.activation)
         likelihood = LIKELIHOODS[self.likelihood](decoder.n_outputs, n_features)
@@ -240,7 +242,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if n_active < min(2, n_components):
             warnings.warn(
                 f"{n_active} of {n_components} latent dimensions are active, have a mean KL > {ACTIVE_KL}; expected "
-                f"{min(2, n_components)} or more. The others say nothing of X. Give the KL term less weight, train "
+                f"{min(2, n_components)} or more. The others say nothing of X. Lower beta (latent_penalty), train "
                 "longer, or scale X up.",
                 ConvergenceWarning,
                 stacklevel=3,
@@ -248,7 +250,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _warn_of_early_end(self, beta):
         loss = self.history_["reconstruction"] + beta * self.history_["kl"]
-        half = loss[len(loss) // 2]
+        half = loss[(len(loss) - 1) // 2]
         gain, total = half - loss[-1], loss[0] - loss[-1]
         if gain > MAX_LATE_GAIN * abs(total):
             warnings.warn(
@@ -279,12 +281,12 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return tags
 
 
-def choose_epochs(n_samples):
+def choose_epochs(n_samples, n_batches):
     """Return what `max_epochs="auto"` means.
 
     More epochs would learn few rows by heart, and many rows need no more gradient steps.
     """
-    return max(MIN_EPOCHS, min(MAX_EPOCHS, N_ROWS // n_samples))
+    return max(MIN_EPOCHS, min(MAX_EPOCHS, N_ROWS // n_samples), math.ceil(MIN_STEPS / n_batches))
 
 
 def divergence(module, x):

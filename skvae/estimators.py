@@ -41,8 +41,8 @@ class AutoencoderEmbedding(BaseEmbedding):
     first_activation : str, default=None
         Activation of the encoder's first layer, from the same list; None for `activation`.
     max_epochs : int or "auto", default="auto"
-        Number of passes over the data. "auto" is 60 up to 3,333 rows, as many as make 200,000 rows beyond, and at
-        least 8.
+        Number of passes over the data. "auto" is 60 up to 3,333 rows, and as many as make 200,000 rows beyond, but at
+        least 8, and as many as make 250 gradient steps.
     batch_size : int, default=128
         Largest number of rows in a gradient step; those of an epoch are split evenly.
     learning_rate : float > 0, default=4e-3
@@ -122,7 +122,7 @@ class BetaVAE(BaseEmbedding):
         Number of latent dimensions J.
     beta : float >= 0, default=1.0
         Weight of the KL term. 1 is the evidence lower bound; larger is a simpler code, closer to the prior.
-    kl_warmup : float in [0, 1], default=0.3
+    kl_warmup : float in [0, 1], default=0.4
         Share of the gradient steps over which the weight of the KL term grows from 0 to `beta`, which keeps dimensions
         from collapsing onto the prior.
     likelihood : {"gaussian", "unit_gaussian"}, default="gaussian"
@@ -138,8 +138,8 @@ class BetaVAE(BaseEmbedding):
     first_activation : str, default=None
         Activation of the encoder's first layer, from the same list; None for `activation`.
     max_epochs : int or "auto", default="auto"
-        Number of passes over the data. "auto" is 60 up to 3,333 rows, as many as make 200,000 rows beyond, and at
-        least 8.
+        Number of passes over the data. "auto" is 60 up to 3,333 rows, and as many as make 200,000 rows beyond, but at
+        least 8, and as many as make 250 gradient steps.
     batch_size : int, default=128
         Largest number of rows in a gradient step; those of an epoch are split evenly.
     learning_rate : float > 0, default=4e-3
@@ -197,7 +197,7 @@ class BetaVAE(BaseEmbedding):
     """
 
     beta: float = 1.0
-    kl_warmup: float = 0.3
+    kl_warmup: float = 0.4
 
     _parameter_constraints: ClassVar = {
         **BaseEmbedding._parameter_constraints,
@@ -231,7 +231,7 @@ class BetaVSC(BaseEmbedding):
     code : {"mean", "sparse"}, default="mean"
         What `transform` returns: the posterior mean gamma * mu, or mu where gamma > 1/2 and zero elsewhere, as a CSR
         matrix. Read at each call of `transform`.
-    kl_warmup : float in [0, 1], default=0.3
+    kl_warmup : float in [0, 1], default=0.4
         Share of the gradient steps over which the weight of the KL term grows from 0 to `beta`, which keeps dimensions
         from collapsing onto the prior.
     likelihood : {"gaussian", "unit_gaussian"}, default="gaussian"
@@ -247,8 +247,8 @@ class BetaVSC(BaseEmbedding):
     first_activation : str, default=None
         Activation of the encoder's first layer, from the same list; None for `activation`.
     max_epochs : int or "auto", default="auto"
-        Number of passes over the data. "auto" is 60 up to 3,333 rows, as many as make 200,000 rows beyond, and at
-        least 8.
+        Number of passes over the data. "auto" is 60 up to 3,333 rows, and as many as make 200,000 rows beyond, but at
+        least 8, and as many as make 250 gradient steps.
     batch_size : int, default=128
         Largest number of rows in a gradient step; those of an epoch are split evenly.
     learning_rate : float > 0, default=4e-3
@@ -312,7 +312,7 @@ class BetaVSC(BaseEmbedding):
     beta: float = 1.0
     alpha: float = 0.8
     code: str = "mean"
-    kl_warmup: float = 0.3
+    kl_warmup: float = 0.4
 
     _parameter_constraints: ClassVar = {
         **BaseEmbedding._parameter_constraints,

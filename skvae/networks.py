@@ -13,6 +13,31 @@ ACTIVATIONS = {
 }
 
 
+class CenteredLinear(nn.Module):
+    """Compute W (x - mean) + b without subtracting the mean from x, which stays sparse.
+
+    What all samples share would otherwise dominate the gradient of W.
+
+    Parameters
+    ----------
+    n_inputs, n_outputs : int
+        Widths.
+    """
+
+    def __init__(self, n_inputs, n_outputs):
+        super().__init__()
+        self.linear = nn.Linear(n_inputs, n_outputs)
+        self.register_buffer("mean", torch.empty(n_inputs))
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        nn.init.zeros_(self.mean)
+
+    def forward(self, x):
+        weight = self.linear.weight
+        return F.linear(x, weight, self.linear.bias - weight @ self.mean)
+
+
 class Trunk(nn.Module):
     """Stack hidden layers, h_k = activation(W_k h_{k-1} + b_k).
 
@@ -26,23 +51,24 @@ class Trunk(nn.Module):
         Key of `ACTIVATIONS`.
     first_activation : str, default=None
         Activation of the first layer; `activation` if None.
+    centered : bool, default=False
+        Let the first layer see the input less the mean that `start` tells.
     """
 
-    def __init__(self, n_inputs, widths, activation, first_activation=None):
+    def __init__(self, n_inputs, widths, activation, first_activation=None, *, centered=False):
         super().__init__()
         self.n_outputs = n_inputs
         self.layers = nn.Sequential()
         for depth, width in enumerate(widths):
+            make_layer = CenteredLinear if depth == 0 and centered else nn.Linear
             name = first_activation if depth == 0 and first_activation else activation
-            self.layers.extend([nn.Linear(self.n_outputs, width), ACTIVATIONS[name]()])
+            self.layers.extend([make_layer(self.n_outputs, width), ACTIVATIONS[name]()])
             self.n_outputs = width
 
     def start(self, mean):
-        """Before training, let the first layer see x - mean, by its bias: x stays sparse."""
+        """Before training, tell the first layer of a centered trunk the mean of its input."""
         if len(self.layers):
-            first = self.layers[0]
-            with torch.no_grad():
-                first.bias.copy_(-(first.weight.double() @ mean))
+            self.layers[0].mean.copy_(mean)
 
     def forward(self, x):
         return self.layers(x)

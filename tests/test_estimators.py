@@ -1,8 +1,10 @@
 import inspect
+import math
 import pickle
 import random
 import subprocess
 import sys
+import warnings
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,9 +16,11 @@ import torch
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback, EarlyStopping
 
 from skvae import AutoencoderEmbedding, BetaVAE, BetaVSC
+from skvae.schedules import SCHEDULES
 
 ESTIMATORS = (AutoencoderEmbedding, BetaVAE, BetaVSC)
 VARIATIONAL = (BetaVAE, BetaVSC)
@@ -471,3 +475,60 @@ def test_an_interrupt_leaves_fit_and_keeps_the_last_one(Estimator, X):
     estimator = Estimator(**SMALL).fit(X).set_params(callbacks=[Interrupt()])
     with unchanged(estimator, X), pytest.raises(KeyboardInterrupt):
         estimator.fit(X)
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "batch_size", "n_epochs"),
+    [(40, 40, 250), (40, 20, 125), (40, 4, 60), (4000, 500, 50), (30_000, 900, 8)],
+)
+def test_by_default_the_epochs_follow_the_number_of_rows(n_samples, batch_size, n_epochs):
+    X = np.random.default_rng(0).normal(size=(n_samples, 2))
+    vae = BetaVAE(1, hidden_layer_sizes=(2,), batch_size=batch_size, random_state=0).fit(X)
+    assert vae.n_epochs_ == n_epochs
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_learning_rate_follows_its_schedule(schedule, X):
+    rates = []
+
+    class Spy(Callback):
+        def on_batch_begin(self, net, training=False, **kwargs):
+            rates.append(net.optimizer_.param_groups[0]["lr"])
+
+    settings = {**SMALL, "batch_size": 75, "learning_rate": 0.5, "learning_rate_schedule": schedule}
+    BetaVAE(**settings, beta=0.0, callbacks=[Spy()]).fit(X)
+    n_steps = 3 * math.ceil(X.shape[0] / 75)
+    np.testing.assert_allclose(rates, [0.5 * SCHEDULES[schedule]((step + 0.5) / n_steps) for step in range(n_steps)])
+
+
+@every_estimator
+def test_active_components_are_those_whose_mean_kl_is_not_near_zero(Estimator, X):
+    # data of two dimensions, and ten to describe them
+    Z = np.random.default_rng(0).normal(size=(300, 2))
+    low_rank = Z @ np.random.default_rng(1).normal(size=(2, 30)) + 0.5 * np.random.default_rng(2).normal(size=(300, 30))
+    model = Estimator(random_state=0).fit(low_rank)
+    module = model.net_.module_
+    kl = module.latent.kl(module.encode(torch.as_tensor(low_rank, dtype=torch.float32))).detach().mean(dim=0)
+    np.testing.assert_array_equal(model.active_components_, kl > 0.01)
+
+
+@pytest.mark.parametrize("Estimator", VARIATIONAL)
+def test_a_collapsed_fit_warns_and_says_what_to_change(Estimator, X):
+    with pytest.warns(
+        ConvergenceWarning, match=r"0 of 3 latent dimensions are active, .* expected 2 or more.* Lower beta"
+    ):
+        model = Estimator(**{**SMALL, "max_epochs": 60, "batch_size": 10}, beta=1e4, kl_warmup=0.0).fit(X)
+    assert not model.active_components_.any()
+
+
+@every_estimator
+def test_a_fit_that_ends_too_early_warns_and_says_what_to_change(Estimator, X):
+    with pytest.warns(ConvergenceWarning, match=r"still fell by .* second half of 4 epochs, .* Raise max_epochs"):
+        Estimator(**{**SMALL, "max_epochs": 4, "batch_size": 10}).fit(X)
+
+
+@every_estimator
+def test_a_fit_as_constructed_does_not_warn(Estimator, X):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Estimator(random_state=0).fit(X)

@@ -18,6 +18,16 @@ def test_a_trunk_has_the_widths_and_activations_asked_for():
     assert [type(layer) for layer in layers[1::2]] == [nn.Identity, nn.ReLU]
 
 
+def test_a_centered_trunk_sees_the_input_less_its_mean():
+    plain, centered = (
+        build(lambda c=c: Trunk(5, (4,), "tanh", centered=c), generator(1)).double() for c in (False, True)
+    )
+    x, mean = torch.randn(3, 5, dtype=torch.float64, generator=generator()), torch.arange(5.0, dtype=torch.float64)
+    torch.testing.assert_close(centered(x), plain(x))
+    centered.start(mean)
+    torch.testing.assert_close(centered(x), plain(x - mean))
+
+
 def test_a_trunk_without_widths_is_the_identity():
     x = torch.ones(2, 3)
     trunk = Trunk(3, (), "relu")
