@@ -199,7 +199,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """Return the evidence lower bound of log p(x) at beta = 1, whatever beta the model was trained with.
 
         Its expectation over q(z|x) is a mean over quasi-random samples, the same for every row, so that a row's score
-        does not depend on the other rows. A model without a prior gives the log-likelihood of the reconstruction.
+        does not depend on the other rows. An autoencoder gives the log-likelihood of its reconstruction.
 
         Parameters
         ----------

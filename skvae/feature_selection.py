@@ -7,6 +7,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.feature_selection import SelectorMixin
+from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
 
@@ -118,7 +119,7 @@ def residual_variances(counts, theta):
         counts = counts.copy()  # the caller's stays as it is
         counts.sum_duplicates()
     totals = counts.sum(axis=1, dtype=np.float64)
-    shares = counts.sum(axis=0, dtype=np.float64) / max(totals.sum(), 1)
+    shares = counts.sum(axis=0, dtype=np.float64) / (totals.sum() or 1)
     clip = np.sqrt(n_samples)
 
     def at_zero(mu):  # -mu / sqrt(mu + mu^2 / theta) without 0 / 0
@@ -128,8 +129,7 @@ def residual_variances(counts, theta):
     totals_seen, n_cells = np.unique(totals, return_counts=True)
     sums, sums_of_squares = np.zeros((2, n_features))
     block_size = max(1, MAX_BLOCK_ELEMENTS // len(totals_seen))
-    for start in range(0, n_features, block_size):
-        block = slice(start, start + block_size)
+    for block in gen_batches(n_features, block_size):
         residuals = at_zero(np.outer(totals_seen, shares[block]))
         sums[block] = n_cells @ residuals
         sums_of_squares[block] = n_cells @ residuals**2

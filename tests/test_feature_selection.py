@@ -79,6 +79,12 @@ def test_duplicate_entries_are_summed_and_the_input_stays():
     assert counts.nnz == 4
 
 
+def test_counts_of_a_total_below_one_have_their_formula_too():
+    counts = np.array([[0.1, 0.05], [0.2, 0.01], [0.02, 0.1]])
+    variances = VariableGeneSelector().fit(counts).residual_variances_
+    np.testing.assert_allclose(variances, dense_residual_variances(counts, 100.0), rtol=1e-9)
+
+
 def test_cells_and_genes_without_counts_have_no_residuals():
     counts = np.array([[0, 0, 0], [2, 0, 1], [1, 0, 3]])
     variances = VariableGeneSelector().fit(counts).residual_variances_
