@@ -38,9 +38,6 @@ ACTIVE_KL = 0.01
 # Largest share of the fall of the loss that may fall to the second half of training without a warning.
 MAX_LATE_GAIN = 0.2
 
-# Elements of the widest layer in a batch outside training: 2**22 float64 values are 32 MB.
-MAX_BATCH_ELEMENTS = 2**22
-
 # Keys of `history_`, and their names in the history of skorch.
 HISTORY = {"loss": "train_loss", "reconstruction": "reconstruction", "kl": "kl"}
 
@@ -146,13 +143,13 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             callbacks=self.callbacks,
             verbose=self.verbose,
         )
-        kl = map_batches(partial(divergence, net.module_), rows, np.float32, self.batch_size, device)
+        kl = map_batches(partial(divergence, net.module_), rows, np.float32, net.module_.code_size, device)
         # This instance changes only here: a fit that raised has left the last one in place.
         validate_data(self, X, skip_check_array=True)
         self.net_ = net
         self.n_epochs_ = len(net.history)
         self.history_ = {term: np.array(net.history[:, name]) for term, name in HISTORY.items()}
-        self.active_components_ = kl.mean(axis=0, dtype=np.float64) > ACTIVE_KL
+        self.active_components_ = self._active(kl.mean(axis=0, dtype=np.float64))
         self._n_features_out = self.n_components
         self._warn_of_collapse()
         self._warn_of_early_end(objective.beta)
@@ -171,7 +168,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Z : ndarray of shape (n_samples, n_components)
             float32 for float32 input, else float64.
         """
-        return self._map_rows(lambda module, x: module.latent.mean(module.encode(x)), X)
+        return self._map_posterior(lambda latent, q: latent.mean(q), X)
 
     def inverse_transform(self, X):
         """Map embedded points back to the data space: return E[x|z] for each row z.
@@ -193,7 +190,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 f"X has {Z.shape[1]} features, but {type(self).__name__}.inverse_transform is expecting "
                 f"{self._n_features_out} features as input, one a latent dimension."
             )
-        return self._map_batches(Autoencoder.decode, Z)
+        return self._map_batches(Autoencoder.decode, Z, self.n_features_in_)
 
     def score_samples(self, X):
         """Return the evidence lower bound of log p(x) at beta = 1, whatever beta the model was trained with.
@@ -237,11 +234,15 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         likelihood = LIKELIHOODS[self.likelihood](decoder.n_outputs, n_features)
         return Autoencoder(encoder, self._make_latent(head), decoder, likelihood)
 
+    def _active(self, kl):
+        """Return which dimensions tell of x, from their mean KL, (J,)."""
+        return kl > ACTIVE_KL
+
     def _warn_of_collapse(self):
         n_active, n_components = self.active_components_.sum(), self.n_components
         if n_active < min(2, n_components):
             warnings.warn(
-                f"{n_active} of {n_components} latent dimensions are active, have a mean KL > {ACTIVE_KL}; expected "
+                f"{n_active} of {n_components} latent dimensions are active, see active_components_; expected "
                 f"{min(2, n_components)} or more. The others say nothing of X. Lower beta (latent_penalty), train "
                 "longer, or scale X up.",
                 ConvergenceWarning,
@@ -261,18 +262,23 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 stacklevel=3,
             )
 
-    def _map_rows(self, function, X):
+    def _map_posterior(self, function, X):
         check_is_fitted(self)
-        return self._map_batches(function, validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False))
+        return self._map_rows(
+            lambda module, x: function(module.latent, module.encode(x)), X, n_outputs=self.net_.module_.code_size
+        )
 
-    def _map_batches(self, function, X):
+    def _map_rows(self, function, X, n_outputs=None):
+        check_is_fitted(self)
+        rows = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
+        return self._map_batches(function, rows, n_outputs or self.n_features_in_)
+
+    def _map_batches(self, function, X, n_outputs):
         # Weights of X's precision: with float32 weights a float64 row's result would depend on its batch at 1e-7.
         module = self.net_.module_
         if X.dtype == np.float64:
             module = deepcopy(module).double()
-        widest = max(self.n_features_in_, *(parameter.shape[0] for parameter in module.parameters()))
-        batch_size = max(1, MAX_BATCH_ELEMENTS // widest)
-        return map_batches(partial(function, module), X, X.dtype, batch_size, self.net_.device)
+        return map_batches(partial(function, module), X, X.dtype, n_outputs, self.net_.device)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -53,7 +53,7 @@ class AutoencoderEmbedding(BaseEmbedding):
         Learning rate schedules, checkpoints, loggers, used as they are, not copied. There is no validation set: those
         that monitor a value have `train_loss`. A checkpoint with `load_best` needs `f_criterion=None`.
     device : str, default="cpu"
-        Where the network is trained and used, such as "cuda" or "cuda:1".
+        Where the network is trained and used, such as "cuda" or "cuda:1"; "auto" is the accelerator, if there is one.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, the order of rows and the samples of q(z|x). With an int, every fit gives the same
         bits, on the same machine with the same number of threads. Global random states are neither used nor changed.
@@ -73,7 +73,7 @@ class AutoencoderEmbedding(BaseEmbedding):
     history_ : dict of str to ndarray of shape (n_epochs_,)
         Training means of each epoch in nats a sample: "loss", "reconstruction" (-log p(x|z)) and "kl" (||z||^2 / 2).
     active_components_ : ndarray of bool of shape (n_components,)
-        The dimensions whose z^2 / 2 has a mean over X above 0.01; the others say nothing of X.
+        The dimensions whose z^2 has a mean over X above a hundredth of the largest; the others say nothing of X.
 
     See Also
     --------
@@ -107,6 +107,10 @@ class AutoencoderEmbedding(BaseEmbedding):
 
     def _make_objective(self, n_steps):
         return BetaELBO(self.latent_penalty, n_warmup_steps=0)
+
+    def _active(self, kl):
+        # relative, since the decoder undoes whatever scale the penalty gives the code
+        return super()._active(kl / (kl.max() or 1.0))
 
 
 @dataclass(repr=False, eq=False, kw_only=True)
@@ -150,7 +154,7 @@ class BetaVAE(BaseEmbedding):
         Learning rate schedules, checkpoints, loggers, used as they are, not copied. There is no validation set: those
         that monitor a value have `train_loss`. A checkpoint with `load_best` needs `f_criterion=None`.
     device : str, default="cpu"
-        Where the network is trained and used, such as "cuda" or "cuda:1".
+        Where the network is trained and used, such as "cuda" or "cuda:1"; "auto" is the accelerator, if there is one.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, the order of rows and the samples of q(z|x). With an int, every fit gives the same
         bits, on the same machine with the same number of threads. Global random states are neither used nor changed.
@@ -259,7 +263,7 @@ class BetaVSC(BaseEmbedding):
         Learning rate schedules, checkpoints, loggers, used as they are, not copied. There is no validation set: those
         that monitor a value have `train_loss`. A checkpoint with `load_best` needs `f_criterion=None`.
     device : str, default="cpu"
-        Where the network is trained and used, such as "cuda" or "cuda:1".
+        Where the network is trained and used, such as "cuda" or "cuda:1"; "auto" is the accelerator, if there is one.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, the order of rows and the samples of q(z|x). With an int, every fit gives the same
         bits, on the same machine with the same number of threads. Global random states are neither used nor changed.
@@ -347,4 +351,4 @@ class BetaVSC(BaseEmbedding):
         )
         if self.code == "mean":
             return super().transform(X)
-        return sparse.csr_matrix(self._map_rows(lambda module, x: module.latent.sparse_code(module.encode(x)), X))
+        return sparse.csr_matrix(self._map_posterior(lambda latent, q: latent.sparse_code(q), X))

@@ -3,7 +3,7 @@
 A likelihood is a module built with `(n_hidden, n_features)`. It takes the decoder's hidden features h (B, H) and offers
 
 - `start(mean, variance)`: before training, set the parameters that the moments of the features, (D,) each, tell;
-- `log_prob(h, x)`: log p(x|z), summed over features, shape (B,);
+- `log_prob(h, x)`: log p(x|z), summed over features, shape (B,), for a tensor or a `SparseBatch` x (B, D);
 - `mean(h)`: E[x|z], shape (B, D).
 
 To add one, write the class and its line in `LIKELIHOODS`: the estimators' `likelihood` parameter follows.
@@ -13,6 +13,8 @@ import math
 
 import torch
 from torch import nn
+
+from skvae.sparse import squared_error
 
 # Least variance of a feature in `Gaussian`, as a share of the features' mean variance.
 VARIANCE_FLOOR = 0.1
@@ -37,9 +39,9 @@ class Gaussian(nn.Module):
         self.x_hat = nn.Linear(n_hidden, n_features)
         self.logvar = nn.Parameter(torch.empty(n_features))
         self.register_buffer("floor", torch.empty(()))
-        self.reset_parameters()
+        self.reset_constants()
 
-    def reset_parameters(self):
+    def reset_constants(self):
         nn.init.zeros_(self.logvar)
         nn.init.zeros_(self.floor)
 
@@ -56,8 +58,8 @@ class Gaussian(nn.Module):
 
     def log_prob(self, h, x):
         variance = self.variance()
-        squared_error = (x - self.x_hat(h)).square() @ (1 / variance)
-        return -(squared_error + torch.log(2 * math.pi * variance).sum()) / 2
+        error = squared_error(x, h, self.x_hat.weight, self.x_hat.bias, 1 / variance)
+        return -(error + torch.log(2 * math.pi * variance).sum()) / 2
 
     def mean(self, h):
         return self.x_hat(h)
@@ -83,8 +85,8 @@ class UnitGaussian(nn.Module):
             self.x_hat.bias.copy_(mean)
 
     def log_prob(self, h, x):
-        squared_error = (x - self.x_hat(h)).square().sum(dim=1)
-        return -(squared_error + x.shape[1] * math.log(2 * math.pi)) / 2
+        error = squared_error(x, h, self.x_hat.weight, self.x_hat.bias, torch.ones_like(self.x_hat.bias))
+        return -(error + x.shape[1] * math.log(2 * math.pi)) / 2
 
     def mean(self, h):
         return self.x_hat(h)

@@ -4,6 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from skvae.sparse import centered_linear
+
 ACTIVATIONS = {
     "identity": nn.Identity,
     "relu": nn.ReLU,
@@ -14,28 +16,29 @@ ACTIVATIONS = {
 
 
 class CenteredLinear(nn.Module):
-    """Compute W (x - mean) + b without subtracting the mean from x, which stays sparse.
+    """Compute (x - mean) W + b without subtracting the mean from x, which may be a `SparseBatch`.
 
-    What all samples share would otherwise dominate the gradient of W.
+    What all samples share would otherwise dominate the gradient of W. W has a row a feature, as sparse x needs it.
 
     Parameters
     ----------
-    n_inputs, n_outputs : int
+    in_features, out_features : int
         Widths.
     """
 
-    def __init__(self, n_inputs, n_outputs):
+    def __init__(self, in_features, out_features):
         super().__init__()
-        self.linear = nn.Linear(n_inputs, n_outputs)
-        self.register_buffer("mean", torch.empty(n_inputs))
-        self.reset_parameters()
+        self.in_features = in_features
+        self.out_features = out_features
+        self.weight = nn.Parameter(torch.empty(in_features, out_features))
+        self.bias = nn.Parameter(torch.empty(out_features))
+        self.register_buffer("mean", torch.empty(in_features))
 
-    def reset_parameters(self):
+    def reset_constants(self):
         nn.init.zeros_(self.mean)
 
     def forward(self, x):
-        weight = self.linear.weight
-        return F.linear(x, weight, self.linear.bias - weight @ self.mean)
+        return centered_linear(x, self.mean, self.weight, self.bias)
 
 
 class Trunk(nn.Module):
@@ -110,7 +113,7 @@ class Autoencoder(nn.Module):
     Parameters
     ----------
     encoder : Module
-        Maps x (B, D) to hidden features (B, H).
+        Maps x (B, D), a tensor or a `SparseBatch`, to hidden features (B, H).
     latent : Module
         One of `skvae.latents`: maps hidden features to q(z|x) over J dimensions.
     decoder : Module
@@ -125,6 +128,13 @@ class Autoencoder(nn.Module):
         self.latent = latent
         self.decoder = decoder
         self.likelihood = likelihood
+
+    @property
+    def code_size(self):
+        """Elements a sample of the widest array on the way from x to q(z|x)."""
+        # a layer has as many biases as outputs
+        layers = (*self.encoder.parameters(), *self.latent.parameters())
+        return max(parameter.numel() for parameter in layers if parameter.ndim == 1)
 
     def start(self, mean, variance):
         """Before training, set the parameters that the moments of the features, (D,) each, tell."""
@@ -146,7 +156,7 @@ class Autoencoder(nn.Module):
     def forward(self, x, generator):
         """Return log p(x|z) (B,) at one z ~ q(z|x), and KL(q || p) per dimension (B, J)."""
         q = self.encode(x)
-        u = torch.rand(self.latent.n_uniforms, *q[0].shape, generator=generator, device=x.device)
+        u = torch.rand(self.latent.n_uniforms, *q[0].shape, generator=generator, device=q[0].device)
         return self.log_prob(x, q, u), self.latent.kl(q)
 
 
@@ -154,15 +164,15 @@ def initialize(module, generator):
     """Draw every linear layer's weights and biases from U(-1, 1) / sqrt(fan_in).
 
     It takes its numbers from `generator` alone, where torch's own constructors take them from the global state.
-    Other layers with parameters must set them to constants in `reset_parameters`.
+    Layers with other parameters or buffers must set them in `reset_constants`.
     """
     for layer in module.modules():
-        if isinstance(layer, nn.Linear):
+        if isinstance(layer, (nn.Linear, CenteredLinear)):
             bound = layer.in_features**-0.5
             for parameter in layer.parameters():
                 nn.init.uniform_(parameter, -bound, bound, generator=generator)
-        elif hasattr(layer, "reset_parameters"):
-            layer.reset_parameters()
+        if hasattr(layer, "reset_constants"):
+            layer.reset_constants()
 
 
 def build(make_module, generator):

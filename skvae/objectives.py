@@ -46,7 +46,7 @@ def elbo(module, x):
     ----------
     module : Autoencoder
         The model. With a point for its latent it gives the log-likelihood of the reconstruction.
-    x : tensor of shape (B, D)
+    x : tensor or SparseBatch of shape (B, D)
     """
     q = module.encode(x)
     k, n_components = module.latent.n_uniforms, q[0].shape[1]
@@ -54,5 +54,5 @@ def elbo(module, x):
         return module.log_prob(x, q, None)
     uniforms = SobolEngine(k * n_components, scramble=True, seed=SCORE_SEED).draw(N_SCORE_SAMPLES)
     # one sample of z for all rows at a time: (k, 1, J)
-    log_prob = sum(module.log_prob(x, q, u.reshape(k, 1, n_components).to(x)) for u in uniforms) / len(uniforms)
+    log_prob = sum(module.log_prob(x, q, u.reshape(k, 1, n_components).to(q[0])) for u in uniforms) / len(uniforms)
     return log_prob - module.latent.kl(q).sum(dim=1)

@@ -1,5 +1,6 @@
 """Training: the skorch net that minimises an objective. The only file that imports skorch."""
 
+import math
 import traceback
 from contextlib import suppress
 from functools import partial
@@ -7,16 +8,18 @@ from functools import partial
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, LRScheduler, PassthroughScoring
-from torch.optim.lr_scheduler import LambdaLR
+from skorch.callbacks import Callback
 from tqdm.auto import tqdm
 
 from skvae.batching import Rows, ShuffledBatches, feature_moments
 from skvae.schedules import SCHEDULES
 
-# Terms of the objective that are logged at each epoch, beside the loss itself: means over samples, sums over features
-# and over latent dimensions.
-TERMS = ("reconstruction", "kl")
+# Terms of the objective that are logged at each epoch: means over samples, sums over features and latent dimensions.
+TERMS = ("train_loss", "reconstruction", "kl")
+
+
+# Largest sum of the features' squared means, in sums of their variances, of rows that stay sparse.
+MAX_OFFSET = 9
 
 
 class StopTraining(Exception):
@@ -24,9 +27,14 @@ class StopTraining(Exception):
 
 
 class Net(NeuralNet):
-    """The skorch net behind an estimator; its module is a `skvae.networks.Autoencoder`."""
+    """The skorch net behind an estimator; its module is a `skvae.networks.Autoencoder`.
 
+    `learning_rate_factor` is a function of the number of gradient steps taken so far.
+    """
+
+    learning_rate_factor = None
     n_steps_ = 0
+    last_factor_ = 1.0
 
     def initialize_criterion(self):
         # skorch would call an instance that is no torch module, and accelerate refuses modules without parameters.
@@ -44,21 +52,28 @@ class Net(NeuralNet):
                 raise
             raise StopTraining from None
 
-    def get_loss(self, y_pred, y_true, X=None, training=False):
-        log_prob, kl = y_pred
-        self.history.record_batch("reconstruction", -log_prob.mean().item())
-        self.history.record_batch("kl", kl.sum(dim=1).mean().item())
-        loss = self.criterion_(log_prob, kl, self.n_steps_ if training else None)
-        self.check_finite(loss)
-        return loss
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Train for an epoch, and record the mean of each term over the samples.
 
-    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
-        super().on_epoch_end(net, dataset_train, dataset_valid, **kwargs)
-        for parameter in self.module_.parameters():
-            self.check_finite(parameter)
-
-    def check_finite(self, values):
-        if not values.isfinite().all():
+        The terms stay on the device until the epoch ends: reading them at each step would make the CPU wait.
+        """
+        if iterator is None:
+            return
+        self.module_.train()
+        sums, n_samples = 0, 0
+        for batch in iterator:
+            self.follow_schedule()
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            sums = sums + len(batch[0]) * step["terms"]
+            n_samples += len(batch[0])
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        means = (sums / n_samples).tolist()
+        best = min((epoch["train_loss"] for epoch in self.history[:-1]), default=math.inf)
+        for term, mean in zip(TERMS, means, strict=True):
+            self.history.record(term, mean)
+        self.history.record("train_loss_best", means[0] < best)
+        if not all(map(math.isfinite, means)) or not all(part.isfinite().all() for part in self.module_.parameters()):
             raise FloatingPointError(
                 f"training diverged in epoch {len(self.history)}: the loss or a weight is infinite or NaN. Expected X "
                 "of moderate scale, such as log1p-normalised counts, and a learning_rate that suits it; got "
@@ -66,9 +81,24 @@ class Net(NeuralNet):
             )
 
     def train_step(self, batch, **fit_params):
-        step = super().train_step(batch, **fit_params)
+        x, _ = batch
+        self.optimizer_.zero_grad()
+        log_prob, kl = self.module_(x, **fit_params)
+        loss = self.criterion_(log_prob, kl, self.n_steps_)
+        loss.backward()
+        self.notify("on_grad_computed", named_parameters=self.module_.named_parameters(), batch=batch, training=True)
+        self.optimizer_.step()
         self.n_steps_ += 1
-        return step
+        terms = torch.stack([loss, -log_prob.mean(), kl.sum(dim=1).mean()]).detach().double()
+        return {"loss": loss, "y_pred": (log_prob, kl), "terms": terms}
+
+    def follow_schedule(self):
+        factor = self.learning_rate_factor(self.n_steps_)
+        # a constant factor leaves the rate to the schedule that a callback may bring
+        if factor != self.last_factor_:
+            for group in self.optimizer_.param_groups:
+                group["lr"] = self.lr * factor
+            self.last_factor_ = factor
 
 
 class ProgressBar(Callback):
@@ -78,7 +108,7 @@ class ProgressBar(Callback):
         self.bar_ = tqdm(total=net.max_epochs, unit="epoch")
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
-        self.bar_.set_postfix({term: f"{net.history[-1, term]:.4g}" for term in TERMS}, refresh=False)
+        self.bar_.set_postfix({term: f"{net.history[-1, term]:.4g}" for term in TERMS[1:]}, refresh=False)
         self.bar_.update()
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
@@ -129,9 +159,11 @@ def train(
     for callback in callbacks or ():
         if not isinstance(callback[-1] if isinstance(callback, tuple) else callback, Callback):
             raise TypeError(f"callbacks holds {callback!r}, must hold skorch callbacks, or pairs of a name and one.")
-    rows = Rows(X, np.float32)
-    module.start(*feature_moments(rows, batch_size))
-    schedule = partial(learning_rate_at, SCHEDULES[learning_rate_schedule], n_steps)
+    rows = Rows(X, np.float32, trains=True)
+    mean, variance = feature_moments(rows)
+    # In float32 the sparse squared error would lose what varies beside a much larger mean.
+    rows.stays_sparse &= bool(mean.square().sum() <= MAX_OFFSET * variance.sum())
+    module.start(mean, variance)
     reports = {0: [], 1: [("progress", ProgressBar())]}.get(verbose, [])
     net = Net(
         module,
@@ -146,14 +178,16 @@ def train(
         iterator_train__device=device,
         train_split=None,
         callbacks=[
-            *((f"mean_{term}", PassthroughScoring(term, on_train=True)) for term in TERMS),
-            ("schedule", LRScheduler(LambdaLR, step_every="batch", lr_lambda=schedule)),
             *reports,
             *(callbacks or ()),
         ],
+        # skorch's own, which read a loss of each batch
+        callbacks__train_loss=None,
+        callbacks__valid_loss=None,
         device=device,
         verbose=int(verbose > 1),
     )
+    net.learning_rate_factor = partial(learning_rate_at, SCHEDULES[learning_rate_schedule], n_steps)
     net.initialize()
     # Not net.fit, which swallows KeyboardInterrupt and returns a half-trained net.
     net.notify("on_train_begin", X=rows, y=None)
@@ -170,11 +204,16 @@ def learning_rate_at(schedule, n_steps, step):
 
 
 def find_device(name):
-    """Return the torch device of that name, or raise a ValueError that lists the devices at hand."""
+    """Return the torch device of that name, or raise a ValueError that lists the devices at hand.
+
+    "auto" is the accelerator, if there is one, else the CPU.
+    """
     at_hand = ["cpu"]
     if torch.accelerator.is_available():
         kind = torch.accelerator.current_accelerator().type
         at_hand += [kind, *(f"{kind}:{i}" for i in range(torch.accelerator.device_count()))]
+    if name == "auto":
+        name = at_hand[:2][-1]
     if name not in at_hand:
-        raise ValueError(f"device == {name!r}, must be one of {at_hand} on this machine.")
+        raise ValueError(f"device == {name!r}, must be 'auto' or one of {at_hand} on this machine.")
     return torch.device(name)

@@ -13,11 +13,12 @@ PACKAGE = Path(skvae.__file__).parent
 
 # What each module may import from the package.
 ALLOWED = {
-    "networks": set(),
+    "sparse": set(),
+    "networks": {"sparse"},
     "latents": set(),
-    "likelihoods": set(),
+    "likelihoods": {"sparse"},
     "objectives": {"networks", "latents", "likelihoods"},
-    "batching": set(),
+    "batching": {"sparse"},
     "schedules": set(),
     "training": {"batching", "schedules", "objectives", "networks", "latents", "likelihoods"},
     "_base": {"batching", "schedules", "training", "objectives", "networks", "latents", "likelihoods"},
@@ -31,7 +32,7 @@ ALLOWED = {
     "__main__": {"experiment"},
     "__init__": {"estimators", "metrics", "datasets", "feature_selection", "preprocessing"},
 }
-MODEL_FILES = {"networks", "latents", "likelihoods", "objectives"}
+MODEL_FILES = {"sparse", "networks", "latents", "likelihoods", "objectives"}
 
 
 def imports_of(module, *, anywhere=True):

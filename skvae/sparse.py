@@ -1,0 +1,206 @@
+"""Sparse batches, and the operations of a model that touch x: for a dense tensor, and for a `SparseBatch`.
+
+The product of sparse rows and a dense matrix is an `embedding_bag`: the bag of a row is its non-zeros, weighted by
+their values. The gradient needs the columns in the same form, so a batch that trains holds the non-zeros twice.
+"""
+
+from functools import singledispatch
+
+import torch
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.linalg import vecdot
+from torch.nn import functional as F
+
+
+class Bags:
+    """The non-zeros of a sparse matrix, row by row or column by column.
+
+    Parameters
+    ----------
+    starts : tensor of shape (n_bags + 1,)
+        Where each row, or column, starts in the two others.
+    indices : tensor of shape (n_nonzero,)
+        Positions in the row, or column.
+    values : tensor of shape (n_nonzero,)
+    """
+
+    def __init__(self, starts, indices, values):
+        self.starts = starts
+        self.indices = indices
+        self.values = values
+
+    @classmethod
+    def from_scipy(cls, matrix):
+        """Return the rows of a CSR matrix, or the columns of a CSC one, sharing its memory."""
+        return cls(*map(torch.from_numpy, (matrix.indptr, matrix.indices, matrix.data)))
+
+    def map(self, function):
+        """Return the bags with `function` applied to each tensor."""
+        return Bags(function(self.starts), function(self.indices), function(self.values))
+
+    def sums(self, table, values=None):
+        """Return the sum over each bag of value times the row of `table`, (n, K) -> (n_bags, K)."""
+        weights = self.values if values is None else values
+        return F.embedding_bag(
+            self.indices, table, self.starts, mode="sum", per_sample_weights=weights, include_last_offset=True
+        )
+
+
+class SparseBatch:
+    """Sparse rows x, (B, D).
+
+    Parameters
+    ----------
+    shape : (int, int)
+        B and D.
+    rows : Bags
+        B of them.
+    columns : Bags or None
+        The same non-zeros in D bags, which gradients need.
+    """
+
+    def __init__(self, shape, rows, columns):
+        self.shape = shape
+        self.rows = rows
+        self.columns = columns
+
+    @classmethod
+    def from_scipy(cls, matrix, *, trains):
+        """Return the rows of a CSR matrix without duplicates; `trains` says whether gradients will be asked for."""
+        return cls(matrix.shape, Bags.from_scipy(matrix), Bags.from_scipy(matrix.tocsc()) if trains else None)
+
+    def __len__(self):
+        return self.shape[0]
+
+    def map(self, function):
+        """Return the batch with `function` applied to each tensor."""
+        return SparseBatch(self.shape, self.rows.map(function), self.columns and self.columns.map(function))
+
+    def pin_memory(self):
+        return self.map(torch.Tensor.pin_memory)
+
+    def to(self, device, *, non_blocking=False):
+        return self.map(lambda part: part.to(device, non_blocking=non_blocking))
+
+    def to_dense(self):
+        starts, indices, values = self.rows.starts, self.rows.indices, self.rows.values
+        rows = torch.repeat_interleave(torch.arange(len(self), device=values.device), starts.diff())
+        return values.new_zeros(self.shape).index_put_((rows, indices.long()), values)
+
+
+@singledispatch
+def power_sums(x):
+    """Return the sums of x and of x^2 over the rows, two float64 tensors (D,)."""
+    x = x.double()
+    return x.sum(dim=0), x.square().sum(dim=0)
+
+
+@power_sums.register
+def _(x: SparseBatch):
+    values, sums = x.rows.values.double(), torch.zeros(x.shape[1], dtype=torch.float64)
+    return tuple(sums.index_add(0, x.rows.indices, power) for power in (values, values.square()))
+
+
+@singledispatch
+def centered_linear(x, mean, weight, bias):
+    """Return (x - mean) W + b, shape (B, H), without subtracting from x.
+
+    Parameters
+    ----------
+    x : tensor or SparseBatch of shape (B, D)
+    mean : tensor of shape (D,)
+    weight : tensor of shape (D, H)
+    bias : tensor of shape (H,)
+    """
+    return torch.addmm(bias - mean @ weight, x, weight)
+
+
+@centered_linear.register
+def _(x: SparseBatch, mean, weight, bias):
+    return bias + CenteredProduct.apply(x, mean, weight)
+
+
+class CenteredProduct(Function):
+    """(x - mean) W of a sparse batch, differentiable in W."""
+
+    @staticmethod
+    def forward(ctx, x, mean, weight):
+        ctx.x = x
+        ctx.save_for_backward(mean)
+        return x.rows.sums(weight) - mean @ weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        (mean,) = ctx.saved_tensors
+        return None, None, ctx.x.columns.sums(grad).addr_(mean, grad.sum(dim=0), alpha=-1)
+
+
+@singledispatch
+def squared_error(x, h, weight, bias, precision):
+    """Return sum_d p_d (x_d - W_d h - b_d)^2, shape (B,).
+
+    Parameters
+    ----------
+    x : tensor or SparseBatch of shape (B, D)
+    h : tensor of shape (B, H)
+    weight : tensor of shape (D, H)
+    bias, precision : tensors of shape (D,)
+    """
+    return (x - F.linear(h, weight, bias)).square() @ precision
+
+
+@squared_error.register
+def _(x: SparseBatch, h, weight, bias, precision):
+    if gram_pays(len(x), weight.shape[1]):
+        return SquaredError.apply(x, h, weight, bias, precision)
+    return squared_error(x.to_dense(), h, weight, bias, precision)
+
+
+class SquaredError(Function):
+    """`squared_error` of a sparse batch without the dense (B, D) reconstruction, exact.
+
+    With x_hat = W h + b and P = diag(p)
+
+        sum_d p_d (x_d - x_hat_d)^2 = x' P (x - 2 b) - 2 h' (W' P x) + h' (W' P W) h + 2 h' (W' P b) + b' P b
+
+    where the first two terms touch the non-zeros of x alone and the others no x at all (after Vincent et al. 2015,
+    arXiv:1412.7091). The gradients come from W S - X' diag(g) H with S = H' diag(g) H, for upstream gradients g (B,).
+    """
+
+    @staticmethod
+    def forward(ctx, x, h, weight, bias, precision):
+        weighted = weight * precision[:, None]
+        weighted_bias = precision * bias
+        linear = weighted_bias @ weight - x.rows.sums(weighted)
+        half_grad = torch.addmm(linear, h, weight.T @ weighted)
+        squares = x.rows.sums(precision[:, None], x.rows.values.square()) - 2 * x.rows.sums(weighted_bias[:, None])
+        ctx.x = x
+        ctx.save_for_backward(h, weight, bias, precision, half_grad)
+        # not a dot product, whose last bits depend on the number of threads
+        return squares[:, 0] + ((half_grad + linear) * h).sum(dim=1) + (weighted_bias * bias).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x = ctx.x
+        h, weight, bias, precision, half_grad = ctx.saved_tensors
+        g = grad[:, None]
+        gh = g * h
+        sum_gh = gh.sum(dim=0)
+        # per feature d: sum_i g_i x_id h_i, sum_i g_i x_id, sum_i g_i x_id^2
+        xh = x.columns.sums(gh)
+        xg = x.columns.sums(g)[:, 0]
+        xxg = x.columns.sums(g, x.columns.values.square())[:, 0]
+        bias_residual = vecdot(weight, sum_gh) + bias * grad.sum() - xg
+        explained = vecdot(weight, xh) + bias * xg
+        residual = xh.addmm_(weight, gh.T @ h, beta=-1).addr_(bias, sum_gh)
+        precision_grad = vecdot(weight, residual) + bias * bias_residual - explained + xxg
+        twice = 2 * precision
+        return None, 2 * g * half_grad, residual.mul_(twice[:, None]), twice * bias_residual, precision_grad
+
+
+def gram_pays(n_rows, n_hidden):
+    """Return whether the Gram matrix W' P W costs less than the dense reconstruction: measured on two cores."""
+    return n_rows >= 0.75 * n_hidden
