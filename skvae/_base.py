@@ -12,11 +12,12 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
 
 from skvae.batching import map_batches
 from skvae.likelihoods import LIKELIHOODS
@@ -34,6 +35,9 @@ MIN_STEPS = 250
 
 # Least mean KL, in nats, of an active latent dimension.
 ACTIVE_KL = 0.01
+
+# Values of X that are looked at for fractions.
+N_CHECKED = 2**20
 
 # Largest share of the fall of the loss that may fall to the second half of training without a warning.
 MAX_LATE_GAIN = 0.2
@@ -97,8 +101,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            For the Gaussian likelihood log1p-normalised counts, or any real data of moderate scale. Sparse X of any
-            format is kept sparse; a batch at a time becomes dense.
+            Raw counts for the likelihoods "poisson" and "nb"; log1p-normalised counts, or any real data of moderate
+            scale, for the Gaussian ones. Sparse X of any format is never made dense as a whole.
         y : None
             Ignored.
 
@@ -119,7 +123,9 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             check_widths(name, getattr(self, name))
         device = find_device(self.device)
         # Validated by a copy, so that bad data leaves this instance as it is.
-        rows = validate_data(copy(self), X, accept_sparse="csr", dtype=FLOATS, ensure_min_features=2)
+        rows = self._check_counts(
+            validate_data(copy(self), X, accept_sparse="csr", dtype=FLOATS, ensure_min_features=2)
+        )
         # One seed for each use of randomness, so that none depends on how much another draws.
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=3).tolist()
         init_seed, shuffle_seed, noise_seed = seeds
@@ -234,6 +240,21 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         likelihood = LIKELIHOODS[self.likelihood](decoder.n_outputs, n_features)
         return Autoencoder(encoder, self._make_latent(head), decoder, likelihood)
 
+    def _check_counts(self, X):
+        """Return X if the likelihood admits it; of sparse X only the non-zeros are looked at."""
+        if LIKELIHOODS[self.likelihood].takes_counts:
+            check_non_negative(X, type(self).__name__)
+            sample = (X.data if issparse(X) else X.ravel())[:N_CHECKED]
+            if not np.array_equal(sample, np.rint(sample)):
+                fraction = sample[sample != np.rint(sample)][0]
+                warnings.warn(
+                    f"X holds {fraction}; expected counts, integers >= 0, for likelihood == {self.likelihood!r}. "
+                    "Normalised data suit 'gaussian'.",
+                    UserWarning,
+                    stacklevel=4,
+                )
+        return X
+
     def _active(self, kl):
         """Return which dimensions tell of x, from their mean KL, (J,)."""
         return kl > ACTIVE_KL
@@ -270,7 +291,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _map_rows(self, function, X, n_outputs=None):
         check_is_fitted(self)
-        rows = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
+        rows = self._check_counts(validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False))
         return self._map_batches(function, rows, n_outputs or self.n_features_in_)
 
     def _map_batches(self, function, X, n_outputs):
@@ -283,6 +304,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        likelihood = LIKELIHOODS.get(self.likelihood)  # absent before the parameters are validated
+        tags.input_tags.positive_only = likelihood is not None and likelihood.takes_counts
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 

@@ -61,14 +61,15 @@ class Rows(Dataset):
         return torch.from_numpy(np.require(batch, self.dtype, ["C", "W", "O"]))
 
 
-def feature_moments(rows):
-    """Return the mean and the variance of each feature, two float64 tensors (D,).
+def feature_moments(rows, function=None):
+    """Return the mean and the variance of each feature of `function(x)`, or of x, two float64 tensors (D,).
 
     Summed batch by batch, so that sparse and dense X give the same bits where both make dense batches.
     """
     sums = squares = 0
     for batch in batches_by_cost(rows):
-        x_sums, x_squares = power_sums(rows[batch])
+        x = rows[batch]
+        x_sums, x_squares = power_sums(x if function is None else function(x))
         sums = sums + x_sums
         squares = squares + x_squares
     mean = sums / len(rows)

@@ -28,9 +28,10 @@ class AutoencoderEmbedding(BaseEmbedding):
         length of training keeps dimensions of noise from growing as large as those of signal.
     latent_activation : {"identity", "relu", "gelu", "silu", "tanh"}, default="identity"
         Activation of z. With "relu", as in the report, a dimension that is once negative everywhere is lost.
-    likelihood : {"gaussian", "unit_gaussian"}, default="gaussian"
-        p(x|z), for log1p-normalised counts or other real data. "gaussian" learns a variance for each feature, so that
-        X needs no scaling; "unit_gaussian" is half the squared error.
+    likelihood : {"gaussian", "unit_gaussian", "poisson", "nb"}, default="gaussian"
+        p(x|z). For log1p-normalised counts or other real data "gaussian", which learns a variance for each feature, so
+        that X needs no scaling, or "unit_gaussian", half the squared error. For raw counts, whose totals are taken as
+        given, "poisson" or "nb", the negative binomial with a learned dispersion for each feature.
     hidden_layer_sizes : sequence of int, default=(128,)
         Widths of the encoder's hidden layers; the decoder mirrors them. Empty for a linear model.
     head_layer_sizes : sequence of int, default=()
@@ -129,9 +130,10 @@ class BetaVAE(BaseEmbedding):
     kl_warmup : float in [0, 1], default=0.4
         Share of the gradient steps over which the weight of the KL term grows from 0 to `beta`, which keeps dimensions
         from collapsing onto the prior.
-    likelihood : {"gaussian", "unit_gaussian"}, default="gaussian"
-        p(x|z), for log1p-normalised counts or other real data. "gaussian" learns a variance for each feature, so that
-        X needs no scaling; "unit_gaussian" is half the squared error.
+    likelihood : {"gaussian", "unit_gaussian", "poisson", "nb"}, default="gaussian"
+        p(x|z). For log1p-normalised counts or other real data "gaussian", which learns a variance for each feature, so
+        that X needs no scaling, or "unit_gaussian", half the squared error. For raw counts, whose totals are taken as
+        given, "poisson" or "nb", the negative binomial with a learned dispersion for each feature.
     hidden_layer_sizes : sequence of int, default=(128,)
         Widths of the encoder's hidden layers; the decoder mirrors them. Empty for a linear model.
     head_layer_sizes : sequence of int, default=()
@@ -238,9 +240,10 @@ class BetaVSC(BaseEmbedding):
     kl_warmup : float in [0, 1], default=0.4
         Share of the gradient steps over which the weight of the KL term grows from 0 to `beta`, which keeps dimensions
         from collapsing onto the prior.
-    likelihood : {"gaussian", "unit_gaussian"}, default="gaussian"
-        p(x|z), for log1p-normalised counts or other real data. "gaussian" learns a variance for each feature, so that
-        X needs no scaling; "unit_gaussian" is half the squared error.
+    likelihood : {"gaussian", "unit_gaussian", "poisson", "nb"}, default="gaussian"
+        p(x|z). For log1p-normalised counts or other real data "gaussian", which learns a variance for each feature, so
+        that X needs no scaling, or "unit_gaussian", half the squared error. For raw counts, whose totals are taken as
+        given, "poisson" or "nb", the negative binomial with a learned dispersion for each feature.
     hidden_layer_sizes : sequence of int, default=(128,)
         Widths of the encoder's hidden layers; the decoder mirrors them. Empty for a linear model.
     head_layer_sizes : sequence of int, default=()

@@ -1,10 +1,4 @@
-"""Likelihoods p(x|z): each owns its output layer.
-
-A likelihood is a module built with `(n_hidden, n_features)`. It takes the decoder's hidden features h (B, H) and offers
-
-- `start(mean, variance)`: before training, set the parameters that the moments of the features, (D,) each, tell;
-- `log_prob(h, x)`: log p(x|z), summed over features, shape (B,), for a tensor or a `SparseBatch` x (B, D);
-- `mean(h)`: E[x|z], shape (B, D).
+"""Likelihoods p(x|z): each owns its output layer, a linear map of the decoder's hidden features.
 
 To add one, write the class and its line in `LIKELIHOODS`: the estimators' `likelihood` parameter follows.
 """
@@ -13,14 +7,47 @@ import math
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from skvae.sparse import squared_error
+from skvae.sparse import at_entries, entries, squared_error, sum_entries, with_entries
 
 # Least variance of a feature in `Gaussian`, as a share of the features' mean variance.
 VARIANCE_FLOOR = 0.1
 
+# Total to which the encoder's input is normalised for counts.
+TARGET_SUM = 1e4
 
-class Gaussian(nn.Module):
+# Bounds of the dispersion that `NegativeBinomial` starts from.
+MIN_DISPERSION, MAX_DISPERSION = 0.1, 100.0
+
+# Least total of a row of counts, so that an empty row has a finite log-likelihood.
+MIN_TOTAL = 1e-8
+
+
+class Likelihood(nn.Module):
+    """What a likelihood offers. It is built with `(n_hidden, n_features)`, H and D below."""
+
+    # whether x must not be negative
+    takes_counts = False
+
+    def encoder_input(self, x):
+        """Return what the encoder sees of x."""
+        return x
+
+    def start(self, mean, variance):
+        """Before training, set the parameters that the moments of the features, (D,) each, tell."""
+        raise NotImplementedError
+
+    def log_prob(self, h, x):
+        """Return log p(x|z) from the hidden features h (B, H), summed over the features of a batch x (B, D): (B,)."""
+        raise NotImplementedError
+
+    def mean(self, h):
+        """Return E[x|z], shape (B, D)."""
+        raise NotImplementedError
+
+
+class Gaussian(Likelihood):
     """p(x_d|z) = N(x_hat_d, sigma_d^2) with x_hat = W h + b and a learned variance of each feature.
 
     sigma_d^2 = exp(logvar_d) + floor weighs the features as z-scoring would, but by what z leaves unexplained. The
@@ -65,7 +92,7 @@ class Gaussian(nn.Module):
         return self.x_hat(h)
 
 
-class UnitGaussian(nn.Module):
+class UnitGaussian(Likelihood):
     """p(x_d|z) = N(x_hat_d, 1) with x_hat = W h + b: half the squared error, up to a constant.
 
     Parameters
@@ -92,4 +119,147 @@ class UnitGaussian(nn.Module):
         return self.x_hat(h)
 
 
-LIKELIHOODS = {"gaussian": Gaussian, "unit_gaussian": UnitGaussian}
+class Poisson(Likelihood):
+    """p(x_d|z) = Poisson(t pi_d) with pi = softmax(W h + b) and t the total of x, its library size.
+
+    Given t it is the multinomial distribution of the counts over the features, up to a term without z.
+
+    Parameters
+    ----------
+    n_hidden : int
+        Width of the decoder's hidden features.
+    n_features : int
+        Number of features of x.
+    """
+
+    takes_counts = True
+
+    def __init__(self, n_hidden, n_features):
+        super().__init__()
+        self.proportions = Proportions(n_hidden, n_features)
+
+    def encoder_input(self, x):
+        return log_normalized(x)
+
+    def start(self, mean, variance):
+        self.proportions.start(mean)
+
+    def log_prob(self, h, x):
+        log_rate, total = self.proportions(h, x)
+        counts = entries(x)
+        return sum_entries(x, counts * at_entries(x, log_rate) - torch.lgamma(counts + 1)) - total[:, 0]
+
+    def mean(self, h):
+        return self.proportions.mean(h)
+
+
+class NegativeBinomial(Likelihood):
+    """p(x_d|z) = NB with mean t pi_d, pi = softmax(W h + b), t the total of x, and a learned dispersion theta_d.
+
+    Its variance is mu + mu^2 / theta; a large theta is nearly a Poisson distribution.
+
+    Parameters
+    ----------
+    n_hidden : int
+        Width of the decoder's hidden features.
+    n_features : int
+        Number of features of x.
+    """
+
+    takes_counts = True
+
+    def __init__(self, n_hidden, n_features):
+        super().__init__()
+        self.proportions = Proportions(n_hidden, n_features)
+        self.log_theta = nn.Parameter(torch.empty(n_features))
+        self.reset_constants()
+
+    def reset_constants(self):
+        nn.init.zeros_(self.log_theta)
+
+    def encoder_input(self, x):
+        return log_normalized(x)
+
+    def start(self, mean, variance):
+        self.proportions.start(mean)
+        theta = mean.square() / (variance - mean).clamp(min=torch.finfo(mean.dtype).tiny)
+        with torch.no_grad():
+            self.log_theta.copy_(theta.clamp(MIN_DISPERSION, MAX_DISPERSION).log())
+
+    def log_prob(self, h, x):
+        log_rate, _ = self.proportions(h, x)
+        theta = self.log_theta.exp()
+        # log p(x) = log p(0) + terms that are zero at x = 0, with softplus(log mu - log theta) = log(1 + mu / theta)
+        excess = F.softplus(log_rate - self.log_theta)
+        counts, log_theta = entries(x), at_entries(x, self.log_theta)
+        log_odds = at_entries(x, log_rate - excess) - log_theta
+        terms = counts * log_odds + log_rising_factorial(log_theta.exp(), counts) - torch.lgamma(counts + 1)
+        return sum_entries(x, terms) - excess @ theta
+
+    def mean(self, h):
+        return self.proportions.mean(h)
+
+
+class Proportions(nn.Module):
+    """Rates of counts: the softmax of a linear map of the hidden features, times the total of the row.
+
+    Parameters
+    ----------
+    n_hidden : int
+        Width of the decoder's hidden features.
+    n_features : int
+        Number of features of x.
+    """
+
+    def __init__(self, n_hidden, n_features):
+        super().__init__()
+        self.logits = nn.Linear(n_hidden, n_features)
+        self.register_buffer("mean_total", torch.empty(()))
+        self.reset_constants()
+
+    def reset_constants(self):
+        nn.init.ones_(self.mean_total)
+
+    def start(self, mean):
+        with torch.no_grad():
+            self.mean_total.copy_(mean.sum())
+            # features that never occur start a thousand times rarer than the rarest
+            least = mean[mean > 0].min() / 1000 if (mean > 0).any() else 1.0
+            self.logits.bias.copy_(mean.clamp(min=least).log())
+
+    def forward(self, h, x):
+        """Return log(t pi), (B, D), and t, (B, 1)."""
+        total = totals(x)
+        return F.log_softmax(self.logits(h), dim=1) + total.log(), total
+
+    def mean(self, h):
+        """Return the rates of a row with the mean total of the data."""
+        return self.mean_total * F.softmax(self.logits(h), dim=1)
+
+
+def totals(x):
+    """Return the total of each row, (B, 1), at least `MIN_TOTAL`."""
+    return sum_entries(x, entries(x)).clamp(min=MIN_TOTAL)[:, None]
+
+
+def log_normalized(x):
+    """Return log1p of the counts after each row is scaled to a total of `TARGET_SUM`."""
+    scale = TARGET_SUM / totals(x)[:, 0]
+    return with_entries(x, lambda counts, rows: torch.log1p(counts * scale[rows]))
+
+
+def log_rising_factorial(theta, counts):
+    """Return log Gamma(theta + x) - log Gamma(theta), exact where theta is large beside x.
+
+    There both terms are large and nearly equal, and float32 would lose their difference.
+    """
+    theta, counts = theta.double(), counts.double()
+    return torch.lgamma(theta + counts) - torch.lgamma(theta)
+
+
+LIKELIHOODS = {
+    "gaussian": Gaussian,
+    "unit_gaussian": UnitGaussian,
+    "poisson": Poisson,
+    "nb": NegativeBinomial,
+}

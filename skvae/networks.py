@@ -136,14 +136,9 @@ class Autoencoder(nn.Module):
         layers = (*self.encoder.parameters(), *self.latent.parameters())
         return max(parameter.numel() for parameter in layers if parameter.ndim == 1)
 
-    def start(self, mean, variance):
-        """Before training, set the parameters that the moments of the features, (D,) each, tell."""
-        self.encoder.start(mean)
-        self.likelihood.start(mean, variance)
-
     def encode(self, x):
         """Return the parameters of q(z|x), a tuple of tensors (B, J)."""
-        return self.latent(self.encoder(x))
+        return self.latent(self.encoder(self.likelihood.encoder_input(x)))
 
     def decode(self, z):
         """Return E[x|z], shape (B, D)."""

@@ -4,7 +4,7 @@ The product of sparse rows and a dense matrix is an `embedding_bag`: the bag of 
 their values. The gradient needs the columns in the same form, so a batch that trains holds the non-zeros twice.
 """
 
-from functools import singledispatch
+from functools import cached_property, singledispatch
 
 import torch
 from torch.autograd import Function
@@ -83,10 +83,71 @@ class SparseBatch:
     def to(self, device, *, non_blocking=False):
         return self.map(lambda part: part.to(device, non_blocking=non_blocking))
 
+    @cached_property
+    def row_of_entry(self):
+        """The row of each non-zero, in the order of `rows`."""
+        counts = self.rows.starts.diff()
+        return torch.repeat_interleave(torch.arange(len(self), device=counts.device), counts)
+
     def to_dense(self):
-        starts, indices, values = self.rows.starts, self.rows.indices, self.rows.values
-        rows = torch.repeat_interleave(torch.arange(len(self), device=values.device), starts.diff())
-        return values.new_zeros(self.shape).index_put_((rows, indices.long()), values)
+        values = self.rows.values
+        return values.new_zeros(self.shape).index_put_((self.row_of_entry, self.rows.indices.long()), values)
+
+
+# Entries: those stored of a sparse batch, all of a dense one. A sum over features needs no others where the term of a
+# zero is zero.
+
+
+@singledispatch
+def entries(x):
+    """Return the entries of x, with the shape that the two functions below give and take."""
+    return x
+
+
+@entries.register
+def _(x: SparseBatch):
+    return x.rows.values
+
+
+@singledispatch
+def at_entries(x, table):  # noqa: ARG001
+    """Return what stands in `table`, (B, D), (B, 1) or (D,), where x has its entries."""
+    return table
+
+
+@at_entries.register
+def _(x: SparseBatch, table):
+    if table.ndim == 1:
+        return table[x.rows.indices]
+    if table.shape[1] == 1:
+        return table[x.row_of_entry, 0]
+    return table.flatten()[x.row_of_entry * x.shape[1] + x.rows.indices]
+
+
+@singledispatch
+def sum_entries(x, values):  # noqa: ARG001
+    """Return the sum over the entries of each row, (B,)."""
+    return values.sum(dim=1)
+
+
+@sum_entries.register
+def _(x: SparseBatch, values):
+    return values.new_zeros(len(x)).index_add(0, x.row_of_entry, values)
+
+
+@singledispatch
+def with_entries(x, function):
+    """Return x with `function` applied to its entries, which are given with the index of their row."""
+    return function(x, torch.arange(len(x), device=x.device)[:, None])
+
+
+@with_entries.register
+def _(x: SparseBatch, function):
+    rows = Bags(x.rows.starts, x.rows.indices, function(x.rows.values, x.row_of_entry))
+    columns = x.columns and Bags(
+        x.columns.starts, x.columns.indices, function(x.columns.values, x.columns.indices.long())
+    )
+    return SparseBatch(x.shape, rows, columns)
 
 
 @singledispatch

@@ -163,7 +163,11 @@ def train(
     mean, variance = feature_moments(rows)
     # In float32 the sparse squared error would lose what varies beside a much larger mean.
     rows.stays_sparse &= bool(mean.square().sum() <= MAX_OFFSET * variance.sum())
-    module.start(mean, variance)
+    module.likelihood.start(mean, variance)
+    # a second pass over X only where the encoder sees something else
+    module.encoder.start(
+        feature_moments(rows, module.likelihood.encoder_input)[0] if module.likelihood.takes_counts else mean
+    )
     reports = {0: [], 1: [("progress", ProgressBar())]}.get(verbose, [])
     net = Net(
         module,
