@@ -123,9 +123,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             check_widths(name, getattr(self, name))
         device = find_device(self.device)
         # Validated by a copy, so that bad data leaves this instance as it is.
-        rows = self._check_counts(
-            validate_data(copy(self), X, accept_sparse="csr", dtype=FLOATS, ensure_min_features=2)
-        )
+        rows = validate_data(copy(self), X, accept_sparse="csr", dtype=FLOATS, ensure_min_features=2)
+        self._check_support(LIKELIHOODS[self.likelihood], rows)
         # One seed for each use of randomness, so that none depends on how much another draws.
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=3).tolist()
         init_seed, shuffle_seed, noise_seed = seeds
@@ -240,20 +239,19 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         likelihood = LIKELIHOODS[self.likelihood](decoder.n_outputs, n_features)
         return Autoencoder(encoder, self._make_latent(head), decoder, likelihood)
 
-    def _check_counts(self, X):
-        """Return X if the likelihood admits it; of sparse X only the non-zeros are looked at."""
-        if LIKELIHOODS[self.likelihood].takes_counts:
-            check_non_negative(X, type(self).__name__)
-            sample = (X.data if issparse(X) else X.ravel())[:N_CHECKED]
-            if not np.array_equal(sample, np.rint(sample)):
-                fraction = sample[sample != np.rint(sample)][0]
-                warnings.warn(
-                    f"X holds {fraction}; expected counts, integers >= 0, for likelihood == {self.likelihood!r}. "
-                    "Normalised data suit 'gaussian'.",
-                    UserWarning,
-                    stacklevel=4,
-                )
-        return X
+    def _check_support(self, likelihood, X):
+        if not likelihood.takes_counts:
+            return
+        check_non_negative(X, type(self).__name__)
+        sample = (X.data if issparse(X) else X.ravel())[:N_CHECKED]
+        fractions = sample[sample != np.rint(sample)]
+        if len(fractions):
+            warnings.warn(
+                f"X holds {fractions[0]}; expected counts, integers >= 0, for likelihood == {self.likelihood!r}. "
+                "Normalised data suit 'gaussian'.",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def _active(self, kl):
         """Return which dimensions tell of x, from their mean KL, (J,)."""
@@ -291,7 +289,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _map_rows(self, function, X, n_outputs=None):
         check_is_fitted(self)
-        rows = self._check_counts(validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False))
+        rows = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
+        self._check_support(self.net_.module_.likelihood, rows)
         return self._map_batches(function, rows, n_outputs or self.n_features_in_)
 
     def _map_batches(self, function, X, n_outputs):

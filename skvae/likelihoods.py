@@ -112,7 +112,7 @@ class UnitGaussian(Likelihood):
             self.x_hat.bias.copy_(mean)
 
     def log_prob(self, h, x):
-        error = squared_error(x, h, self.x_hat.weight, self.x_hat.bias, torch.ones_like(self.x_hat.bias))
+        error = squared_error(x, h, self.x_hat.weight, self.x_hat.bias)
         return -(error + x.shape[1] * math.log(2 * math.pi)) / 2
 
     def mean(self, h):

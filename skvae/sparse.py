@@ -199,7 +199,7 @@ class CenteredProduct(Function):
 
 
 @singledispatch
-def squared_error(x, h, weight, bias, precision):
+def squared_error(x, h, weight, bias, precision=None):
     """Return sum_d p_d (x_d - W_d h - b_d)^2, shape (B,).
 
     Parameters
@@ -207,13 +207,16 @@ def squared_error(x, h, weight, bias, precision):
     x : tensor or SparseBatch of shape (B, D)
     h : tensor of shape (B, H)
     weight : tensor of shape (D, H)
-    bias, precision : tensors of shape (D,)
+    bias : tensor of shape (D,)
+    precision : tensor of shape (D,) or None
+        None for ones.
     """
-    return (x - F.linear(h, weight, bias)).square() @ precision
+    squares = (x - F.linear(h, weight, bias)).square()
+    return squares.sum(dim=1) if precision is None else squares @ precision
 
 
 @squared_error.register
-def _(x: SparseBatch, h, weight, bias, precision):
+def _(x: SparseBatch, h, weight, bias, precision=None):
     if gram_pays(len(x), weight.shape[1]):
         return SquaredError.apply(x, h, weight, bias, precision)
     return squared_error(x.to_dense(), h, weight, bias, precision)
@@ -232,11 +235,12 @@ class SquaredError(Function):
 
     @staticmethod
     def forward(ctx, x, h, weight, bias, precision):
-        weighted = weight * precision[:, None]
-        weighted_bias = precision * bias
+        weighted, weighted_bias, ones = weight, bias, torch.ones_like(bias)
+        if precision is not None:
+            weighted, weighted_bias, ones = weight * precision[:, None], bias * precision, precision
         linear = weighted_bias @ weight - x.rows.sums(weighted)
         half_grad = torch.addmm(linear, h, weight.T @ weighted)
-        squares = x.rows.sums(precision[:, None], x.rows.values.square()) - 2 * x.rows.sums(weighted_bias[:, None])
+        squares = x.rows.sums(ones[:, None], x.rows.values.square()) - 2 * x.rows.sums(weighted_bias[:, None])
         ctx.x = x
         ctx.save_for_backward(h, weight, bias, precision, half_grad)
         # not a dot product, whose last bits depend on the number of threads
@@ -250,13 +254,16 @@ class SquaredError(Function):
         g = grad[:, None]
         gh = g * h
         sum_gh = gh.sum(dim=0)
-        # per feature d: sum_i g_i x_id h_i, sum_i g_i x_id, sum_i g_i x_id^2
+        # per feature d: sum_i g_i x_id h_i and sum_i g_i x_id
         xh = x.columns.sums(gh)
         xg = x.columns.sums(g)[:, 0]
-        xxg = x.columns.sums(g, x.columns.values.square())[:, 0]
-        bias_residual = vecdot(weight, sum_gh) + bias * grad.sum() - xg
-        explained = vecdot(weight, xh) + bias * xg
+        if precision is not None:
+            explained = vecdot(weight, xh) + bias * xg
         residual = xh.addmm_(weight, gh.T @ h, beta=-1).addr_(bias, sum_gh)
+        bias_residual = vecdot(weight, sum_gh) + bias * grad.sum() - xg
+        if precision is None:
+            return None, 2 * g * half_grad, residual.mul_(2), 2 * bias_residual, None
+        xxg = x.columns.sums(g, x.columns.values.square())[:, 0]
         precision_grad = vecdot(weight, residual) + bias * bias_residual - explained + xxg
         twice = 2 * precision
         return None, 2 * g * half_grad, residual.mul_(twice[:, None]), twice * bias_residual, precision_grad

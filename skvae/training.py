@@ -160,14 +160,7 @@ def train(
         if not isinstance(callback[-1] if isinstance(callback, tuple) else callback, Callback):
             raise TypeError(f"callbacks holds {callback!r}, must hold skorch callbacks, or pairs of a name and one.")
     rows = Rows(X, np.float32, trains=True)
-    mean, variance = feature_moments(rows)
-    # In float32 the sparse squared error would lose what varies beside a much larger mean.
-    rows.stays_sparse &= bool(mean.square().sum() <= MAX_OFFSET * variance.sum())
-    module.likelihood.start(mean, variance)
-    # a second pass over X only where the encoder sees something else
-    module.encoder.start(
-        feature_moments(rows, module.likelihood.encoder_input)[0] if module.likelihood.takes_counts else mean
-    )
+    start(module, rows)
     reports = {0: [], 1: [("progress", ProgressBar())]}.get(verbose, [])
     net = Net(
         module,
@@ -200,6 +193,17 @@ def train(
     net.notify("on_train_end", X=rows, y=None)
     net.module_.eval()
     return net
+
+
+def start(module, rows):
+    """Before training, set what the moments of the features tell of an autoencoder's parameters."""
+    mean, variance = feature_moments(rows)
+    # In float32 the sparse squared error would lose what varies beside a much larger mean.
+    rows.stays_sparse &= bool(mean.square().sum() <= MAX_OFFSET * variance.sum())
+    module.likelihood.start(mean, variance)
+    if module.likelihood.takes_counts:  # the encoder sees something else than x
+        mean, _ = feature_moments(rows, module.likelihood.encoder_input)
+    module.encoder.start(mean)
 
 
 def learning_rate_at(schedule, n_steps, step):

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from scipy import sparse
 
-from skvae.likelihoods import LIKELIHOODS, Gaussian, UnitGaussian
+from skvae.likelihoods import LIKELIHOODS
+from skvae.sparse import SparseBatch
 
 
 def make(name="gaussian", n_hidden=4, n_features=7):
@@ -75,5 +77,81 @@ def test_start_makes_the_mean_that_of_the_features_where_the_hidden_features_are
     np.testing.assert_allclose(likelihood.mean(torch.zeros_like(H))[0].detach(), X.mean(dim=0), rtol=1e-12)
 
 
-def test_the_registry_has_both_gaussians():
-    assert dict(LIKELIHOODS) == {"gaussian": Gaussian, "unit_gaussian": UnitGaussian}
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_sparse_rows_have_the_log_prob_and_gradients_of_dense_ones(name):
+    likelihood = make(name)
+    counts = sparse.random_array((3, 7), density=0.4, format="csr", rng=0).ceil() * 3
+    few, dense = SparseBatch.from_scipy(counts, trains=True), torch.from_numpy(counts.toarray())
+    results = [likelihood.log_prob(H, x) for x in (few, dense)]
+    torch.testing.assert_close(*results)
+    parameters = list(likelihood.parameters())
+    for own, other in zip(*(torch.autograd.grad(result.sum(), parameters) for result in results), strict=True):
+        torch.testing.assert_close(own, other)
+
+
+# Counts
+
+COUNTS = torch.tensor([[0.0, 1, 2, 0, 5, 40, 3], [0, 0, 0, 0, 0, 0, 1], [900, 0, 7, 1, 1, 0, 30]], dtype=torch.float64)
+
+
+def rates(likelihood):
+    return (COUNTS.sum(dim=1, keepdim=True) * torch.softmax(likelihood.proportions.logits(H), dim=1)).detach().numpy()
+
+
+def test_poisson_log_prob_is_that_of_scipy():
+    likelihood = make("poisson")
+    expected = scipy.stats.poisson.logpmf(COUNTS, rates(likelihood)).sum(axis=1)
+    np.testing.assert_allclose(likelihood.log_prob(H, COUNTS).detach(), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("theta", [1e-4, 0.1, 1.0, 50.0, 1e6])
+def test_negative_binomial_log_prob_is_that_of_scipy(theta):
+    likelihood = make("nb")
+    with torch.no_grad():
+        likelihood.log_theta.fill_(np.log(theta))
+    expected = scipy.stats.nbinom.logpmf(COUNTS, theta, theta / (theta + rates(likelihood))).sum(axis=1)
+    np.testing.assert_allclose(likelihood.log_prob(H, COUNTS).detach(), expected, rtol=1e-6)
+    exact = likelihood.log_prob(H, COUNTS)
+    single = likelihood.float().log_prob(H.float(), COUNTS.float())
+    torch.testing.assert_close(single.double(), exact, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["poisson", "nb"])
+def test_rates_far_out_have_finite_log_probs_and_gradients(name):
+    likelihood = make(name).float()
+    with torch.no_grad():
+        likelihood.proportions.logits.bias.copy_(torch.linspace(-60, 60, 7))
+    log_prob = likelihood.log_prob(H.float(), COUNTS.float())
+    assert log_prob.isfinite().all()
+    assert all(part.isfinite().all() for part in torch.autograd.grad(log_prob.sum(), list(likelihood.parameters())))
+
+
+@pytest.mark.parametrize("name", ["poisson", "nb"])
+def test_a_row_without_counts_is_certain(name):
+    assert likelihood_of_empty_row(name) == pytest.approx(0, abs=1e-6)
+
+
+def likelihood_of_empty_row(name):
+    return make(name).log_prob(H[:1], torch.zeros(1, 7, dtype=torch.float64)).item()
+
+
+@pytest.mark.parametrize("name", ["poisson", "nb"])
+def test_the_encoder_of_counts_sees_log1p_of_normalised_counts(name):
+    expected = np.log1p(1e4 * COUNTS.numpy() / COUNTS.numpy().sum(axis=1, keepdims=True))
+    likelihood = make(name)
+    np.testing.assert_allclose(likelihood.encoder_input(COUNTS), expected)
+    few = likelihood.encoder_input(SparseBatch.from_scipy(sparse.csr_array(COUNTS.numpy()), trains=True))
+    np.testing.assert_allclose(few.to_dense(), expected)
+    np.testing.assert_allclose(few.columns.sums(torch.eye(3, dtype=torch.float64)).T, expected)
+
+
+def test_dispersions_start_at_those_of_the_moments():
+    likelihood = make("nb", n_features=3)
+    mean = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    theta = torch.tensor([0.5, 4.0, 1e9], dtype=torch.float64)
+    likelihood.start(mean, mean + mean**2 / theta)
+    np.testing.assert_allclose(likelihood.log_theta.exp().detach(), [0.5, 4.0, 100.0])
+
+
+def test_the_registry_has_the_names_of_the_documentation():
+    assert list(LIKELIHOODS) == ["gaussian", "unit_gaussian", "poisson", "nb"]

@@ -62,6 +62,13 @@ def test_squared_error_is_that_of_dense_rows():
         assert torch.autograd.gradcheck(lambda *inputs, x=x: squared_error(x, *inputs), parameters())
 
 
+def test_squared_error_without_precision_has_precisions_of_one():
+    *inputs, precision = parameters()
+    for x in (batch(), DENSE):
+        torch.testing.assert_close(squared_error(x, *inputs), squared_error(x, *inputs, torch.ones_like(precision)))
+        assert torch.autograd.gradcheck(lambda *inputs, x=x: squared_error(x, *inputs), parameters()[:3])
+
+
 @pytest.mark.parametrize("n_hidden", [2, 40])  # by the Gram matrix and by the dense reconstruction
 def test_both_ways_of_the_squared_error_agree_in_float32(n_hidden):
     matrix = sparse.random_array((20, 500), density=0.1, format="csr", rng=1, dtype=np.float32)
