@@ -10,6 +10,7 @@ pythae need environments of their own, and take part where `--scvi` or `--pythae
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -84,6 +85,11 @@ def bare_loop(X, epochs):
 
 def dense_loop(X, epochs):
     """Train a beta-VAE as one would write it by hand: X dense in memory, torch's default Adam, squared error."""
+    return {"epochs": [seconds for seconds, _ in train_by_hand(X, epochs)]}
+
+
+def train_by_hand(X, epochs):
+    """Yield the seconds of each epoch, and a function that returns the ELBO of rows so far."""
     import torch
     from torch import nn
 
@@ -94,21 +100,57 @@ def dense_loop(X, epochs):
     decoder = nn.Sequential(nn.Linear(N_COMPONENTS, WIDTH), nn.ReLU(), nn.Linear(WIDTH, X.shape[1]))
     modules = nn.ModuleList([encoder, mu_head, logvar_head, decoder])
     optimizer = torch.optim.Adam(modules.parameters(), lr=1e-3)
-    seconds = []
+
+    def loss_of(x):
+        h = encoder(x)
+        mu, logvar = mu_head(h), logvar_head(h)
+        z = mu + torch.exp(logvar / 2) * torch.randn_like(mu)
+        kl = (mu**2 + logvar.exp() - 1 - logvar).sum() / 2
+        return (((decoder(z) - x) ** 2).sum() / 2 + kl) / len(x)
+
+    @torch.no_grad()
+    def elbo(X):
+        x = torch.from_numpy(X.toarray())
+        return -X.shape[1] * math.log(2 * math.pi) / 2 - statistics.mean(loss_of(x).item() for _ in range(16))
+
     for _ in range(epochs):
         start = time.perf_counter()
         for batch in torch.randperm(len(x_all)).split(BATCH_SIZE):
-            x = x_all[batch]
-            h = encoder(x)
-            mu, logvar = mu_head(h), logvar_head(h)
-            z = mu + torch.exp(logvar / 2) * torch.randn_like(mu)
-            kl = (mu**2 + logvar.exp() - 1 - logvar).sum() / 2
-            loss = (((decoder(z) - x) ** 2).sum() / 2 + kl) / len(x)
+            loss = loss_of(x_all[batch])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        seconds.append(time.perf_counter() - start)
-    return {"epochs": seconds}
+        yield time.perf_counter() - start, elbo
+
+
+def halves(X):
+    """Return four fifths of the rows at random, and the rest."""
+    order = np.random.default_rng(0).permutation(X.shape[0])
+    return X[order[X.shape[0] // 5 :]], X[order[: X.shape[0] // 5]]
+
+
+def dense_curve(X, epochs):
+    """Return [seconds, ELBO of held-out rows] after some epochs of the loop by hand."""
+    train, held_out = halves(X)
+    total, curve = 0, []
+    for epoch, (seconds, elbo) in enumerate(train_by_hand(train, epochs), start=1):
+        total += seconds
+        if epoch % 5 == 0:
+            curve.append([total, elbo(held_out)])
+    return {"curve": curve}
+
+
+def skvae_curve(X, epochs):
+    """Return [seconds, ELBO of held-out rows] of fits of the same objective, the schedule as it is by default."""
+    from skvae import BetaVAE
+
+    train, held_out = halves(X)
+    curve = []
+    for max_epochs in (2, 4, 8, 16, 32):
+        start = time.perf_counter()
+        model = BetaVAE(N_COMPONENTS, likelihood="unit_gaussian", max_epochs=max_epochs, random_state=0).fit(train)
+        curve.append([time.perf_counter() - start, model.score(held_out)])
+    return {"curve": curve}
 
 
 def report_loop(X, epochs):
@@ -266,7 +308,7 @@ CONTESTANTS = {
     function.__name__: function
     for function in (
         skvae_fit, skvae_unit_fit, bare_loop, dense_loop, report_loop, scvi_fit, pythae_fit, truncated_svd, pca,
-        skvae_default, skvae_transform,
+        skvae_default, skvae_transform, dense_curve, skvae_curve,
     )
 }  # fmt: skip
 
@@ -370,6 +412,17 @@ def time_to_quality(cells, data, counts, interpreters, n_rounds):
     return table
 
 
+def time_to_elbo(data, n_rounds):
+    """Return the curves of held-out ELBO over seconds, and the seconds to the best ELBO of the loop by hand."""
+    contests = {name: partial(measure, name, data, epochs=60) for name in ("dense_curve", "skvae_curve")}
+    curves = {
+        name: np.median([r["curve"] for r in rounds], axis=0) for name, rounds in take_turns(contests, n_rounds).items()
+    }
+    goal = curves["dense_curve"][:, 1].max()
+    seconds = {name: float(curve[curve[:, 1] >= goal][:1, 0].min(initial=np.inf)) for name, curve in curves.items()}
+    return {"elbo": goal, "seconds": seconds, "curves": {name: curve.tolist() for name, curve in curves.items()}}
+
+
 def growth(shapes, n_rounds):
     """Return the seconds an epoch of each shape, (n_samples, n_features, density), and the fitted exponents."""
     names = {shape: "random:" + ",".join(map(str, shape)) for shape in shapes}
@@ -462,6 +515,8 @@ def main():
             table = compare(paths[1], paths[0], interpreters, n_rounds, with_report=with_report)
             results["compared"][f"{n_genes} genes"] = {"n_samples": counts.shape[0], "table": table}
         results["time_to_quality"] = time_to_quality(cells, paths[1], paths[0], interpreters, n_rounds)
+        if not options.quick:
+            results["time_to_elbo"] = time_to_elbo(paths[1], n_rounds)
     if options.quick:
         sizes = {"n_samples": [(1000, 2000, 0.05), (10_000, 2000, 0.05)]}
     else:

@@ -12,6 +12,9 @@ from torch.autograd.function import once_differentiable
 from torch.linalg import vecdot
 from torch.nn import functional as F
 
+# Elements of W from which half of W' P W costs less than the whole in one product.
+MIN_HALVED = 2**20
+
 
 class Bags:
     """The non-zeros of a sparse matrix, row by row or column by column.
@@ -111,7 +114,7 @@ def _(x: SparseBatch):
 
 @singledispatch
 def at_entries(x, table):  # noqa: ARG001
-    """Return what stands in `table`, (B, D), (B, 1) or (D,), where x has its entries."""
+    """Return what stands in `table`, (B, D) or (D,), where x has its entries."""
     return table
 
 
@@ -119,8 +122,6 @@ def at_entries(x, table):  # noqa: ARG001
 def _(x: SparseBatch, table):
     if table.ndim == 1:
         return table[x.rows.indices]
-    if table.shape[1] == 1:
-        return table[x.row_of_entry, 0]
     return table.flatten()[x.row_of_entry * x.shape[1] + x.rows.indices]
 
 
@@ -239,7 +240,7 @@ class SquaredError(Function):
         if precision is not None:
             weighted, weighted_bias, ones = weight * precision[:, None], bias * precision, precision
         linear = weighted_bias @ weight - x.rows.sums(weighted)
-        half_grad = torch.addmm(linear, h, weight.T @ weighted)
+        half_grad = torch.addmm(linear, h, gram(weight, weighted))
         squares = x.rows.sums(ones[:, None], x.rows.values.square()) - 2 * x.rows.sums(weighted_bias[:, None])
         ctx.x = x
         ctx.save_for_backward(h, weight, bias, precision, half_grad)
@@ -267,6 +268,16 @@ class SquaredError(Function):
         precision_grad = vecdot(weight, residual) + bias * bias_residual - explained + xxg
         twice = 2 * precision
         return None, 2 * g * half_grad, residual.mul_(twice[:, None]), twice * bias_residual, precision_grad
+
+
+def gram(weight, weighted):
+    """Return W' P W from W and P W. It is symmetric: of a large one a quarter is a copy."""
+    if weight.numel() < MIN_HALVED:
+        return weight.T @ weighted
+    half = weight.shape[1] // 2
+    top = weight[:, :half].T @ weighted
+    corner = weight[:, half:].T @ weighted[:, half:]
+    return torch.cat([top, torch.cat([top[:, half:].T, corner], dim=1)])
 
 
 def gram_pays(n_rows, n_hidden):

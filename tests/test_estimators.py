@@ -17,7 +17,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
 
 from skvae import AutoencoderEmbedding, BetaVAE, BetaVSC, make_single_cell_counts
 from skvae.schedules import SCHEDULES
@@ -83,6 +83,15 @@ def test_wide_sparse_input_gives_what_dense_input_gives_within_rounding(Estimato
     np.testing.assert_allclose(few.history_["loss"], dense.history_["loss"], rtol=1e-5)
     np.testing.assert_allclose(few.transform(X), dense.transform(X), atol=1e-4)
     np.testing.assert_allclose(few.score_samples(X), few.score_samples(X.toarray()), rtol=1e-9)
+
+
+@every_estimator
+def test_sparse_input_may_be_read_only(Estimator):
+    X = sparse.random_array((90, 5000), density=0.05, format="csr", rng=0)
+    expected = Estimator(**SMALL).fit_transform(X)
+    for part in (X.data, X.indices, X.indptr):
+        part.setflags(write=False)
+    np.testing.assert_array_equal(Estimator(**SMALL).fit_transform(X), expected)
 
 
 @every_estimator
@@ -242,6 +251,21 @@ def test_callbacks_are_called(X):
     counter = Counter()
     AutoencoderEmbedding(**SMALL, callbacks=[counter]).fit(X)
     assert counter.n_epochs == 3
+
+
+def test_with_a_constant_schedule_a_callback_sets_the_learning_rate(X):
+    halving = LRScheduler("StepLR", step_size=1, gamma=0.5)
+    settings = {**SMALL, "learning_rate": 0.08, "learning_rate_schedule": "constant", "callbacks": [halving]}
+    autoencoder = AutoencoderEmbedding(**settings).fit(X)
+    assert autoencoder.net_.history[:, "event_lr"] == pytest.approx([0.08, 0.04, 0.02])
+
+
+def test_a_checkpoint_keeps_the_best_epoch(X, tmp_path):
+    checkpoint = Checkpoint(monitor="train_loss_best", dirname=tmp_path, f_criterion=None)
+    history = AutoencoderEmbedding(**{**SMALL, "max_epochs": 10}, callbacks=[checkpoint]).fit(X).net_.history
+    losses = history[:, "train_loss"]
+    assert history[:, "train_loss_best"] == [loss < min(losses[:i], default=np.inf) for i, loss in enumerate(losses)]
+    assert (tmp_path / "params.pt").exists()
 
 
 def test_an_early_stopping_callback_ends_training_and_not_fit(X):

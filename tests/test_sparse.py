@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from skvae.sparse import SparseBatch, centered_linear, power_sums, squared_error
+from skvae.sparse import SparseBatch, centered_linear, gram, power_sums, squared_error
 
 B, D, H = 6, 9, 3
 MATRIX = sparse.random_array((B, D), density=0.4, format="csr", rng=0)
@@ -81,6 +81,14 @@ def test_both_ways_of_the_squared_error_agree_in_float32(n_hidden):
     torch.testing.assert_close(*results, rtol=1e-5, atol=0)
     for own, other in zip(*(gradients(result @ weights, inputs) for result in results), strict=True):
         torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-4 * other.abs().max().item())
+
+
+@pytest.mark.parametrize("n_hidden", [128, 101])
+def test_a_large_gram_matrix_is_that_of_one_product(n_hidden):
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(9000, n_hidden, generator=generator, dtype=torch.float64)
+    precision = torch.rand(9000, 1, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(gram(weight, weight * precision), weight.T @ (precision * weight))
 
 
 def test_empty_rows_and_columns_have_errors_and_gradients():

@@ -1,0 +1,20 @@
+"""The benchmarks run: `benchmarks/speed.py` in its quick mode."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_the_speed_benchmark_writes_its_results(tmp_path):
+    subprocess.run([sys.executable, ROOT / "benchmarks" / "speed.py", tmp_path, "--quick"], check=True)
+    results = json.loads((tmp_path / "speed.json").read_text())
+    (compared,) = results["compared"].values()
+    assert {"skvae_fit", "bare_loop", "dense_loop", "pca"} <= compared["table"].keys()
+    assert all(row["seconds_an_epoch"] > 0 for row in results["growth"]["n_samples"]["rows"])
+    assert (tmp_path / "speed.png").stat().st_size > 0
