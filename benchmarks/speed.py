@@ -465,6 +465,17 @@ def machine():
     return {"processor": processor, "cores": os.cpu_count(), "torch": torch.__version__}
 
 
+NAMES = {
+    "skvae_fit": "BetaVAE",
+    "skvae_unit_fit": "BetaVAE, unit variance",
+    "bare_loop": "BetaVAE without skorch",
+    "dense_loop": "plain torch loop",
+    "report_loop": "the report's loop",
+    "scvi_fit": "scvi-tools",
+    "pythae_fit": "pythae",
+}
+
+
 def draw(results, path):
     import matplotlib.pyplot as plt
 
@@ -472,7 +483,12 @@ def draw(results, path):
     for data, marker in zip(results["compared"], "os", strict=False):
         table = {k: v for k, v in results["compared"][data]["table"].items() if "seconds_an_epoch" in v}
         n_samples = results["compared"][data]["n_samples"]
-        left.plot([n_samples / row["seconds_an_epoch"] for row in table.values()], list(table), marker, label=data)
+        left.plot(
+            [n_samples / row["seconds_an_epoch"] for row in table.values()],
+            [NAMES[name] for name in table],
+            marker,
+            label=data,
+        )
     left.set(xscale="log", xlabel="cells a second in training")
     left.legend()
     labels = {"n_samples": "cells", "n_features": "genes", "density": "density"}
