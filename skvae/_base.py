@@ -15,14 +15,15 @@ import torch
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import Bunch, check_array, check_random_state, check_scalar, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
 
-from skvae.batching import map_batches
+from skvae.batching import MAX_BATCH_ELEMENTS, map_batches
 from skvae.likelihoods import LIKELIHOODS
 from skvae.networks import ACTIVATIONS, Autoencoder, Head, Trunk, build
-from skvae.objectives import elbo
+from skvae.objectives import elbo, importance_weighted
 from skvae.schedules import SCHEDULES
 from skvae.training import find_device, train
 
@@ -44,6 +45,11 @@ MAX_LATE_GAIN = 0.2
 
 # Keys of `history_`, and their names in the history of skorch.
 HISTORY = {"loss": "train_loss", "reconstruction": "reconstruction", "kl": "kl"}
+
+
+def is_generative(estimator):
+    """Return whether the model has a prior and a posterior over z, and not only a point."""
+    return estimator._is_generative
 
 
 @dataclass(repr=False, eq=False)
@@ -69,6 +75,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     device: str = "cpu"
     random_state: int | np.random.RandomState | None = None
     verbose: int = 0
+
+    _is_generative: ClassVar = True
 
     _parameter_constraints: ClassVar = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -197,6 +205,35 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             )
         return self._map_batches(Autoencoder.decode, Z, self.n_features_in_)
 
+    def denoise(self, X, *, library_size=None):
+        """Return E[x|z] at the mean of q(z|x) for each row: what the model expects where noise is left out.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data like that of `fit`.
+        library_size : float > 0, default=None
+            Of likelihoods of counts, the total that the rows are to have; None for the total that each has.
+
+        Returns
+        -------
+        X_denoised : ndarray of shape (n_samples, n_features)
+            Dense: an expected value is nowhere exactly zero.
+
+        Raises
+        ------
+        ValueError
+            If `library_size` is given and the likelihood is not one of counts.
+        """
+        check_is_fitted(self)
+        if library_size is not None:
+            check_scalar(library_size, "library_size", Real, min_val=0, include_boundaries="neither")
+            if self.net_.module_.likelihood.support != "counts":
+                raise ValueError(
+                    f"library_size == {library_size}, must be None for a likelihood that is not one of counts."
+                )
+        return self._map_rows(partial(Autoencoder.denoise, total=library_size), X)
+
     def score_samples(self, X):
         """Return the evidence lower bound of log p(x) at beta = 1, whatever beta the model was trained with.
 
@@ -231,6 +268,78 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         return float(np.mean(self.score_samples(X), dtype=np.float64))
 
+    @available_if(is_generative)
+    def log_likelihood(self, X, *, n_samples=64):
+        """Return the importance-weighted bound of log p(x): tighter than `score_samples`, and tight as samples grow.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data like that of `fit`.
+        n_samples : int, default=64
+            Samples of q(z|x) for each row, quasi-random and the same for every row.
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n_samples,)
+            In nats, summed over features. Higher is better; in expectation it grows with `n_samples`.
+
+        References
+        ----------
+        Burda, Grosse & Salakhutdinov 2016, "Importance weighted autoencoders", arXiv:1509.00519.
+        """
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        return self._map_rows(partial(importance_weighted, n_samples=n_samples), X)
+
+    @available_if(is_generative)
+    def posterior(self, X):
+        """Return the moments of q(z|x) for each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data like that of `fit`.
+
+        Returns
+        -------
+        posterior : Bunch
+            `mean` and `std` of z, and `activation`, the probability that a dimension is not zero: ndarrays of shape
+            (n_samples, n_components).
+        """
+        moments = self._map_posterior(
+            lambda latent, q: torch.stack([latent.mean(q), latent.std(q), latent.activation(q)], dim=1), X
+        )
+        return Bunch(mean=moments[:, 0], std=moments[:, 1], activation=moments[:, 2])
+
+    @available_if(is_generative)
+    def sample(self, n_samples=1, *, random_state=None):
+        """Draw rows from the model: z from the prior p(z), then x from p(x|z).
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            Seed of the draws.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Like the data of `fit`. Counts have the mean total of those.
+        """
+        check_is_fitted(self)
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        random_state = check_random_state(random_state)
+        generator = torch.Generator().manual_seed(random_state.randint(np.iinfo(np.int32).max))
+        module = self.net_.module_
+        X = np.empty((n_samples, self.n_features_in_))
+        with torch.inference_mode():
+            for batch in gen_batches(n_samples, max(1, MAX_BATCH_ELEMENTS // self.n_features_in_)):
+                shape = (module.latent.n_uniforms, batch.stop - batch.start, self._n_features_out)
+                z = module.latent.sample_prior(torch.rand(shape, generator=generator).to(self.net_.device))
+                X[batch] = module.likelihood.sample(module.decoder(z), random_state)
+        return X
+
     def _make_module(self, n_features):
         widths = (*self.hidden_layer_sizes, *self.head_layer_sizes)
         encoder = Trunk(n_features, self.hidden_layer_sizes, self.activation, self.first_activation, centered=True)
@@ -240,12 +349,16 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return Autoencoder(encoder, self._make_latent(head), decoder, likelihood)
 
     def _check_support(self, likelihood, X):
-        if not likelihood.takes_counts:
+        if likelihood.support == "real":
             return
-        check_non_negative(X, type(self).__name__)
-        sample = (X.data if issparse(X) else X.ravel())[:N_CHECKED]
+        name = type(self).__name__
+        check_non_negative(X, name)
+        values = X.data if issparse(X) else X
+        if likelihood.support == "binary" and values.max(initial=0) > 1:
+            raise ValueError(f"X of {name} holds {values.max()}; expected values from 0 to 1 for 'bernoulli'.")
+        sample = values.ravel()[:N_CHECKED]
         fractions = sample[sample != np.rint(sample)]
-        if len(fractions):
+        if likelihood.support == "counts" and len(fractions):
             warnings.warn(
                 f"X holds {fractions[0]}; expected counts, integers >= 0, for likelihood == {self.likelihood!r}. "
                 "Normalised data suit 'gaussian'.",
@@ -304,7 +417,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         likelihood = LIKELIHOODS.get(self.likelihood)  # absent before the parameters are validated
-        tags.input_tags.positive_only = likelihood is not None and likelihood.takes_counts
+        tags.input_tags.positive_only = likelihood is not None and likelihood.support != "real"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 

@@ -28,10 +28,11 @@ class AutoencoderEmbedding(BaseEmbedding):
         length of training keeps dimensions of noise from growing as large as those of signal.
     latent_activation : {"identity", "relu", "gelu", "silu", "tanh"}, default="identity"
         Activation of z. With "relu", as in the report, a dimension that is once negative everywhere is lost.
-    likelihood : {"gaussian", "unit_gaussian", "poisson", "nb"}, default="gaussian"
+    likelihood : {"gaussian", "unit_gaussian", "poisson", "nb", "zinb", "bernoulli"}, default="gaussian"
         p(x|z). For log1p-normalised counts or other real data "gaussian", which learns a variance for each feature, so
         that X needs no scaling, or "unit_gaussian", half the squared error. For raw counts, whose totals are taken as
-        given, "poisson" or "nb", the negative binomial with a learned dispersion for each feature.
+        given, "poisson"; "nb", the negative binomial with a learned dispersion for each feature; or "zinb", the same
+        with more zeros. For X of 0 and 1 "bernoulli".
     hidden_layer_sizes : sequence of int, default=(128,)
         Widths of the encoder's hidden layers; the decoder mirrors them. Empty for a linear model.
     head_layer_sizes : sequence of int, default=()
@@ -97,6 +98,8 @@ class AutoencoderEmbedding(BaseEmbedding):
     latent_penalty: float = 4.0
     latent_activation: str = "identity"
 
+    _is_generative: ClassVar = False
+
     _parameter_constraints: ClassVar = {
         **BaseEmbedding._parameter_constraints,
         "latent_penalty": [Interval(Real, 0, None, closed="left")],
@@ -130,10 +133,11 @@ class BetaVAE(BaseEmbedding):
     kl_warmup : float in [0, 1], default=0.4
         Share of the gradient steps over which the weight of the KL term grows from 0 to `beta`, which keeps dimensions
         from collapsing onto the prior.
-    likelihood : {"gaussian", "unit_gaussian", "poisson", "nb"}, default="gaussian"
+    likelihood : {"gaussian", "unit_gaussian", "poisson", "nb", "zinb", "bernoulli"}, default="gaussian"
         p(x|z). For log1p-normalised counts or other real data "gaussian", which learns a variance for each feature, so
         that X needs no scaling, or "unit_gaussian", half the squared error. For raw counts, whose totals are taken as
-        given, "poisson" or "nb", the negative binomial with a learned dispersion for each feature.
+        given, "poisson"; "nb", the negative binomial with a learned dispersion for each feature; or "zinb", the same
+        with more zeros. For X of 0 and 1 "bernoulli".
     hidden_layer_sizes : sequence of int, default=(128,)
         Widths of the encoder's hidden layers; the decoder mirrors them. Empty for a linear model.
     head_layer_sizes : sequence of int, default=()
@@ -240,10 +244,11 @@ class BetaVSC(BaseEmbedding):
     kl_warmup : float in [0, 1], default=0.4
         Share of the gradient steps over which the weight of the KL term grows from 0 to `beta`, which keeps dimensions
         from collapsing onto the prior.
-    likelihood : {"gaussian", "unit_gaussian", "poisson", "nb"}, default="gaussian"
+    likelihood : {"gaussian", "unit_gaussian", "poisson", "nb", "zinb", "bernoulli"}, default="gaussian"
         p(x|z). For log1p-normalised counts or other real data "gaussian", which learns a variance for each feature, so
         that X needs no scaling, or "unit_gaussian", half the squared error. For raw counts, whose totals are taken as
-        given, "poisson" or "nb", the negative binomial with a learned dispersion for each feature.
+        given, "poisson"; "nb", the negative binomial with a learned dispersion for each feature; or "zinb", the same
+        with more zeros. For X of 0 and 1 "bernoulli".
     hidden_layer_sizes : sequence of int, default=(128,)
         Widths of the encoder's hidden layers; the decoder mirrors them. Empty for a linear model.
     head_layer_sizes : sequence of int, default=()

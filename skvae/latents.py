@@ -8,8 +8,14 @@ tensors (B, J). Its other methods take that tuple:
 - `mean(q)`: E[z];
 - `kl(q)`: KL(q(z_j|x) || p(z_j)) per sample and dimension; for a point -log p(z_j), up to a constant.
 
-z, mean and KL have shape (B, J). The constructor's `head` makes, at each call, a new module from hidden features to one
-parameter of q, (B, H) -> (B, J).
+And where q(z|x) is a distribution,
+
+- `std(q)` and `activation(q)`: the standard deviation of z, and the probability that z_j is not zero;
+- `log_weight(q, z)`: log p(z_j) - log q(z_j|x), the weight of z in importance sampling;
+- `sample_prior(u)`: z ~ p(z) from such u, of shape (`n_uniforms`, n, J).
+
+z and all these have shape (B, J). The constructor's `head` makes, at each call, a new module from hidden features to
+one parameter of q, (B, H) -> (B, J).
 """
 
 import math
@@ -89,6 +95,20 @@ class Gaussian(nn.Module):
     def kl(self, q):
         return gaussian_kl(*q)
 
+    def std(self, q):
+        _, logvar = q
+        return torch.exp(logvar / 2)
+
+    def activation(self, q):
+        mu, _ = q
+        return torch.ones_like(mu)
+
+    def log_weight(self, q, z):
+        return gaussian_log_weight(*q, z)
+
+    def sample_prior(self, u):
+        return standard_normal(u[0])
+
 
 class SpikeAndSlab(nn.Module):
     """Variational sparse coding (Tonolini et al. 2019); q is (mu, logvar, v) with gamma = sigmoid(v).
@@ -138,6 +158,24 @@ class SpikeAndSlab(nn.Module):
     def kl(self, q):
         return spike_and_slab_kl(*q, self.alpha)
 
+    def std(self, q):
+        mu, logvar, v = q
+        gamma = torch.sigmoid(v)
+        # E[z^2] - E[z]^2, without a difference of nearly equal numbers
+        return torch.sqrt(gamma * (torch.exp(logvar) + torch.sigmoid(-v) * mu**2))
+
+    def activation(self, q):
+        _, _, v = q
+        return torch.sigmoid(v)
+
+    def log_weight(self, q, z):
+        mu, logvar, v = q
+        slab = math.log(self.alpha) - logsigmoid(v) + gaussian_log_weight(mu, logvar, z)
+        return torch.where(z == 0, math.log1p(-self.alpha) - logsigmoid(-v), slab)
+
+    def sample_prior(self, u):
+        return (u[1] < self.alpha) * standard_normal(u[0])
+
 
 def standard_normal(u):
     """Return the standard normal quantiles of u in [0, 1)."""
@@ -153,6 +191,11 @@ def soft_gate(eta, gamma):
 def gaussian_kl(mu, logvar):
     """KL(N(mu, sigma^2) || N(0, 1)) = (mu^2 + sigma^2 - 1 - log sigma^2) / 2."""
     return (mu**2 + torch.exp(logvar) - 1 - logvar) / 2
+
+
+def gaussian_log_weight(mu, logvar, z):
+    """Return log N(z; 0, 1) - log N(z; mu, sigma^2)."""
+    return ((z - mu) ** 2 / torch.exp(logvar) + logvar - z**2) / 2
 
 
 def spike_and_slab_kl(mu, logvar, v, alpha):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from skvae.sparse import at_entries, entries, squared_error, sum_entries, with_entries
+from skvae.sparse import at_entries, entries, squared_error, sum_entries, totals, with_entries
 
 # Least variance of a feature in `Gaussian`, as a share of the features' mean variance.
 VARIANCE_FLOOR = 0.1
@@ -20,15 +20,18 @@ TARGET_SUM = 1e4
 # Bounds of the dispersion that `NegativeBinomial` starts from.
 MIN_DISPERSION, MAX_DISPERSION = 0.1, 100.0
 
-# Least total of a row of counts, so that an empty row has a finite log-likelihood.
-MIN_TOTAL = 1e-8
+# log(omega / (1 - omega)) that `ZeroInflatedNegativeBinomial` starts from, about 0.12.
+DROPOUT_LOGIT = -2.0
+
+# Least share of ones, and of zeros, that `Bernoulli` starts from.
+MIN_SHARE = 1e-4
 
 
 class Likelihood(nn.Module):
     """What a likelihood offers. It is built with `(n_hidden, n_features)`, H and D below."""
 
-    # whether x must not be negative
-    takes_counts = False
+    # what x may be: "real", "counts" or "binary"
+    support = "real"
 
     def encoder_input(self, x):
         """Return what the encoder sees of x."""
@@ -42,8 +45,12 @@ class Likelihood(nn.Module):
         """Return log p(x|z) from the hidden features h (B, H), summed over the features of a batch x (B, D): (B,)."""
         raise NotImplementedError
 
-    def mean(self, h):
-        """Return E[x|z], shape (B, D)."""
+    def mean(self, h, total=None):
+        """Return E[x|z], shape (B, D); of counts in rows of a total (B, 1), by default the mean one of the data."""
+        raise NotImplementedError
+
+    def sample(self, h, random_state):
+        """Return x ~ p(x|z), an ndarray (B, D), drawn with a RandomState."""
         raise NotImplementedError
 
 
@@ -88,8 +95,11 @@ class Gaussian(Likelihood):
         error = squared_error(x, h, self.x_hat.weight, self.x_hat.bias, 1 / variance)
         return -(error + torch.log(2 * math.pi * variance).sum()) / 2
 
-    def mean(self, h):
+    def mean(self, h, total=None):
         return self.x_hat(h)
+
+    def sample(self, h, random_state):
+        return random_state.normal(self.mean(h).numpy(force=True), self.variance().sqrt().numpy(force=True))
 
 
 class UnitGaussian(Likelihood):
@@ -115,8 +125,11 @@ class UnitGaussian(Likelihood):
         error = squared_error(x, h, self.x_hat.weight, self.x_hat.bias)
         return -(error + x.shape[1] * math.log(2 * math.pi)) / 2
 
-    def mean(self, h):
+    def mean(self, h, total=None):
         return self.x_hat(h)
+
+    def sample(self, h, random_state):
+        return random_state.normal(self.mean(h).numpy(force=True))
 
 
 class Poisson(Likelihood):
@@ -132,7 +145,7 @@ class Poisson(Likelihood):
         Number of features of x.
     """
 
-    takes_counts = True
+    support = "counts"
 
     def __init__(self, n_hidden, n_features):
         super().__init__()
@@ -149,8 +162,11 @@ class Poisson(Likelihood):
         counts = entries(x)
         return sum_entries(x, counts * at_entries(x, log_rate) - torch.lgamma(counts + 1)) - total[:, 0]
 
-    def mean(self, h):
-        return self.proportions.mean(h)
+    def mean(self, h, total=None):
+        return self.proportions.mean(h, total)
+
+    def sample(self, h, random_state):
+        return random_state.poisson(self.mean(h).numpy(force=True))
 
 
 class NegativeBinomial(Likelihood):
@@ -166,7 +182,7 @@ class NegativeBinomial(Likelihood):
         Number of features of x.
     """
 
-    takes_counts = True
+    support = "counts"
 
     def __init__(self, n_hidden, n_features):
         super().__init__()
@@ -187,17 +203,101 @@ class NegativeBinomial(Likelihood):
             self.log_theta.copy_(theta.clamp(MIN_DISPERSION, MAX_DISPERSION).log())
 
     def log_prob(self, h, x):
+        log_zero, rest = self.log_prob_of_zero(h, x)
+        return log_zero.sum(dim=1) + sum_entries(x, rest)
+
+    def log_prob_of_zero(self, h, x):
+        """Return log p(x_d = 0|z), (B, D), and what log p(x_d|z) has beyond it at the entries of x."""
         log_rate, _ = self.proportions(h, x)
-        theta = self.log_theta.exp()
-        # log p(x) = log p(0) + terms that are zero at x = 0, with softplus(log mu - log theta) = log(1 + mu / theta)
+        # log(1 + mu / theta)
         excess = F.softplus(log_rate - self.log_theta)
         counts, log_theta = entries(x), at_entries(x, self.log_theta)
         log_odds = at_entries(x, log_rate - excess) - log_theta
-        terms = counts * log_odds + log_rising_factorial(log_theta.exp(), counts) - torch.lgamma(counts + 1)
-        return sum_entries(x, terms) - excess @ theta
+        rest = counts * log_odds + log_rising_factorial(log_theta.exp(), counts) - torch.lgamma(counts + 1)
+        return -excess * self.log_theta.exp(), rest
 
-    def mean(self, h):
-        return self.proportions.mean(h)
+    def mean(self, h, total=None):
+        return self.proportions.mean(h, total)
+
+    def sample(self, h, random_state):
+        theta = self.log_theta.exp().numpy(force=True)
+        # a Poisson distribution whose rate has a gamma distribution
+        rate = self.mean(h).numpy(force=True) / theta * random_state.standard_gamma(theta, size=(len(h), len(theta)))
+        return random_state.poisson(rate)
+
+
+class ZeroInflatedNegativeBinomial(Likelihood):
+    """p(x_d|z) = omega_d [x_d = 0] + (1 - omega_d) NB(x_d), with NB as in `NegativeBinomial`, omega = sigmoid(V h + c).
+
+    Parameters
+    ----------
+    n_hidden : int
+        Width of the decoder's hidden features.
+    n_features : int
+        Number of features of x.
+    """
+
+    support = "counts"
+
+    def __init__(self, n_hidden, n_features):
+        super().__init__()
+        self.counts = NegativeBinomial(n_hidden, n_features)
+        self.dropout = nn.Linear(n_hidden, n_features)
+
+    def encoder_input(self, x):
+        return log_normalized(x)
+
+    def start(self, mean, variance):
+        self.counts.start(mean, variance)
+        with torch.no_grad():
+            self.dropout.bias.fill_(DROPOUT_LOGIT)
+
+    def log_prob(self, h, x):
+        logit = self.dropout(h)
+        log_zero, rest = self.counts.log_prob_of_zero(h, x)
+        inflated = torch.logaddexp(logit, log_zero)
+        # log(1 - omega) = -softplus(logit) is in all terms; beyond it zeros have `inflated`, others log NB
+        beyond = torch.where(entries(x) > 0, at_entries(x, log_zero - inflated) + rest, 0)
+        return (inflated - F.softplus(logit)).sum(dim=1) + sum_entries(x, beyond)
+
+    def mean(self, h, total=None):
+        return torch.sigmoid(-self.dropout(h)) * self.counts.mean(h, total)
+
+    def sample(self, h, random_state):
+        dropout = torch.sigmoid(self.dropout(h)).numpy(force=True)
+        return self.counts.sample(h, random_state) * (random_state.uniform(size=dropout.shape) > dropout)
+
+
+class Bernoulli(Likelihood):
+    """p(x_d = 1|z) = sigmoid(W h + b), for binary x; of x between 0 and 1, minus the cross-entropy.
+
+    Parameters
+    ----------
+    n_hidden : int
+        Width of the decoder's hidden features.
+    n_features : int
+        Number of features of x.
+    """
+
+    support = "binary"
+
+    def __init__(self, n_hidden, n_features):
+        super().__init__()
+        self.logits = nn.Linear(n_hidden, n_features)
+
+    def start(self, mean, variance):
+        with torch.no_grad():
+            self.logits.bias.copy_(torch.logit(mean, eps=MIN_SHARE))
+
+    def log_prob(self, h, x):
+        logits = self.logits(h)
+        return sum_entries(x, entries(x) * at_entries(x, logits)) - F.softplus(logits).sum(dim=1)
+
+    def mean(self, h, total=None):
+        return torch.sigmoid(self.logits(h))
+
+    def sample(self, h, random_state):
+        return random_state.binomial(1, self.mean(h).numpy(force=True))
 
 
 class Proportions(nn.Module):
@@ -232,14 +332,9 @@ class Proportions(nn.Module):
         total = totals(x)
         return F.log_softmax(self.logits(h), dim=1) + total.log(), total
 
-    def mean(self, h):
-        """Return the rates of a row with the mean total of the data."""
-        return self.mean_total * F.softmax(self.logits(h), dim=1)
-
-
-def totals(x):
-    """Return the total of each row, (B, 1), at least `MIN_TOTAL`."""
-    return sum_entries(x, entries(x)).clamp(min=MIN_TOTAL)[:, None]
+    def mean(self, h, total=None):
+        """Return the rates of rows of that total, (B, 1), or of the mean total of the data."""
+        return (self.mean_total if total is None else total) * F.softmax(self.logits(h), dim=1)
 
 
 def log_normalized(x):
@@ -253,8 +348,9 @@ def log_rising_factorial(theta, counts):
 
     There both terms are large and nearly equal, and float32 would lose their difference.
     """
+    dtype = counts.dtype
     theta, counts = theta.double(), counts.double()
-    return torch.lgamma(theta + counts) - torch.lgamma(theta)
+    return (torch.lgamma(theta + counts) - torch.lgamma(theta)).to(dtype)
 
 
 LIKELIHOODS = {
@@ -262,4 +358,6 @@ LIKELIHOODS = {
     "unit_gaussian": UnitGaussian,
     "poisson": Poisson,
     "nb": NegativeBinomial,
+    "zinb": ZeroInflatedNegativeBinomial,
+    "bernoulli": Bernoulli,
 }

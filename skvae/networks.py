@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from skvae.sparse import centered_linear
+from skvae.sparse import centered_linear, totals
 
 ACTIVATIONS = {
     "identity": nn.Identity,
@@ -143,6 +143,11 @@ class Autoencoder(nn.Module):
     def decode(self, z):
         """Return E[x|z], shape (B, D)."""
         return self.likelihood.mean(self.decoder(z))
+
+    def denoise(self, x, total):
+        """Return E[x|z], shape (B, D), at the mean of q(z|x), for rows of a total, or None for their own."""
+        total = totals(x) if total is None else total
+        return self.likelihood.mean(self.decoder(self.latent.mean(self.encode(x))), total)
 
     def log_prob(self, x, q, u):
         """Return log p(x|z), shape (B,), at the sample z of q that the uniform numbers u make."""

@@ -5,6 +5,9 @@ with the number of gradient steps taken so far (None outside training). It retur
 `elbo` judges a trained model, whatever objective it was trained with.
 """
 
+import math
+
+import torch
 from torch.quasirandom import SobolEngine
 
 # Quasi-random samples of q(z|x) behind each row's score, a power of two, and the seed of their scrambling.
@@ -39,6 +42,37 @@ class BetaELBO:
         return step / self.n_warmup_steps
 
 
+def importance_weighted(module, x, n_samples):
+    """Return log (1/K) sum_k p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x), of each row of x, shape (B,).
+
+    A lower bound of log p(x) in expectation, tighter than the ELBO and tight as K grows (Burda et al. 2016,
+    arXiv:1509.00519).
+
+    Parameters
+    ----------
+    module : Autoencoder
+        The model, whose latent is a distribution.
+    x : tensor or SparseBatch of shape (B, D)
+    n_samples : int
+        K.
+    """
+    q = module.encode(x)
+    total = torch.full_like(q[0][:, 0], -torch.inf)
+    for u in uniforms(module.latent.n_uniforms, q[0], n_samples):
+        z = module.latent.sample(q, u)
+        log_prob = module.likelihood.log_prob(module.decoder(z), x)
+        total = torch.logaddexp(total, log_prob + module.latent.log_weight(q, z).sum(dim=1))
+    return total - math.log(n_samples)
+
+
+def uniforms(n_uniforms, like, n_samples):
+    """Yield quasi-random numbers (n_uniforms, 1, J), one sample of z for all rows at a time."""
+    n_components = like.shape[1]
+    engine = SobolEngine(n_uniforms * n_components, scramble=True, seed=SCORE_SEED)
+    for u in engine.draw(n_samples):
+        yield u.reshape(n_uniforms, 1, n_components).to(like)
+
+
 def elbo(module, x):
     """Return the evidence lower bound of log p(x), at beta = 1, of each row of x, shape (B,).
 
@@ -49,10 +83,8 @@ def elbo(module, x):
     x : tensor or SparseBatch of shape (B, D)
     """
     q = module.encode(x)
-    k, n_components = module.latent.n_uniforms, q[0].shape[1]
-    if k == 0:
+    if module.latent.n_uniforms == 0:
         return module.log_prob(x, q, None)
-    uniforms = SobolEngine(k * n_components, scramble=True, seed=SCORE_SEED).draw(N_SCORE_SAMPLES)
-    # one sample of z for all rows at a time: (k, 1, J)
-    log_prob = sum(module.log_prob(x, q, u.reshape(k, 1, n_components).to(q[0])) for u in uniforms) / len(uniforms)
+    samples = uniforms(module.latent.n_uniforms, q[0], N_SCORE_SAMPLES)
+    log_prob = sum(module.log_prob(x, q, u) for u in samples) / N_SCORE_SAMPLES
     return log_prob - module.latent.kl(q).sum(dim=1)

@@ -12,6 +12,9 @@ from torch.autograd.function import once_differentiable
 from torch.linalg import vecdot
 from torch.nn import functional as F
 
+# Least total of a row, so that an empty row of counts has a finite log-likelihood.
+MIN_TOTAL = 1e-8
+
 # Elements of W from which half of W' P W costs less than the whole in one product.
 MIN_HALVED = 2**20
 
@@ -134,6 +137,11 @@ def sum_entries(x, values):  # noqa: ARG001
 @sum_entries.register
 def _(x: SparseBatch, values):
     return values.new_zeros(len(x)).index_add(0, x.row_of_entry, values)
+
+
+def totals(x):
+    """Return the total of each row, (B, 1), at least `MIN_TOTAL`."""
+    return sum_entries(x, entries(x)).clamp(min=MIN_TOTAL)[:, None]
 
 
 @singledispatch

@@ -201,7 +201,7 @@ def start(module, rows):
     # In float32 the sparse squared error would lose what varies beside a much larger mean.
     rows.stays_sparse &= bool(mean.square().sum() <= MAX_OFFSET * variance.sum())
     module.likelihood.start(mean, variance)
-    if module.likelihood.takes_counts:  # the encoder sees something else than x
+    if module.likelihood.support == "counts":  # the encoder sees something else than x
         mean, _ = feature_moments(rows, module.likelihood.encoder_input)
     module.encoder.start(mean)
 

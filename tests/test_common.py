@@ -16,6 +16,7 @@ SMALL = {"n_components": 2, "hidden_layer_sizes": (8,), "max_epochs": 3}
         BetaVSC(code="sparse", **SMALL),
         BetaVAE(likelihood="poisson", **SMALL),
         BetaVAE(likelihood="nb", **SMALL),
+        BetaVAE(likelihood="zinb", **SMALL),
         LogNormalizer(),
         VariableGeneSelector(n_top=2),
     ]

@@ -178,6 +178,38 @@ def test_the_mean_is_that_of_the_samples(latent):
     assert ((z.mean(dim=0) - latent.mean(q)).abs() < 4 * standard_error).all()
 
 
+def posterior_of(latent):
+    """Return q of two dimensions: mu, logvar and, where there are gates, v."""
+    q = tensor([[0.5, -1.5]]), tensor([[-0.5, 0.7]]), tensor([[0.4, -1.0]])
+    return q[: len(latent(torch.zeros(1, 3)))]
+
+
+@pytest.mark.parametrize("latent", [Gaussian(heads()), SpikeAndSlab(heads(), 0.3)])
+def test_the_moments_of_the_posterior_are_those_of_its_samples(latent):
+    q = posterior_of(latent)
+    n = 200_000
+    z = latent.sample([parameter.expand(n, -1) for parameter in q], uniforms(latent, n, 2)).detach()
+    torch.testing.assert_close(latent.std(q)[0].detach(), z.std(dim=0), rtol=0.01, atol=0)
+    torch.testing.assert_close(latent.activation(q)[0].detach(), (z != 0).double().mean(dim=0), rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("latent", [Gaussian(heads()), SpikeAndSlab(heads(), 0.3)])
+def test_the_mean_log_weight_of_samples_is_minus_the_kl(latent):
+    q = posterior_of(latent)
+    n = 200_000
+    many = [parameter.expand(n, -1) for parameter in q]
+    weights = latent.log_weight(many, latent.sample(many, uniforms(latent, n, 2))).detach()
+    standard_error = weights.std(dim=0) / n**0.5
+    assert ((weights.mean(dim=0) + latent.kl(q)[0]).abs() < 4 * standard_error).all()
+
+
+@pytest.mark.parametrize(("latent", "active"), [(Gaussian(heads()), 1.0), (SpikeAndSlab(heads(), 0.3), 0.3)])
+def test_samples_of_the_prior_are_standard_normal_where_they_are_active(latent, active):
+    z = latent.sample_prior(uniforms(latent, 20_000, 2)).numpy()
+    assert np.mean(z != 0) == pytest.approx(active, abs=0.01)
+    assert scipy.stats.kstest(z[z != 0], "norm").pvalue > 1e-3
+
+
 def test_the_sparse_code_is_mu_where_the_dimension_is_more_likely_active():
     mu, v = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[-0.1, 0.1, 5.0]])
     code = SpikeAndSlab(heads(3), 0.5).sparse_code((mu, torch.zeros_like(mu), v))

@@ -73,8 +73,10 @@ def test_log_prob_has_a_value_a_sample_and_gradients_of_finite_differences(name)
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_start_makes_the_mean_that_of_the_features_where_the_hidden_features_are_zero(name):
     likelihood = make(name)
-    likelihood.start(X.mean(dim=0), X.var(dim=0))
-    np.testing.assert_allclose(likelihood.mean(torch.zeros_like(H))[0].detach(), X.mean(dim=0), rtol=1e-12)
+    mean = X.mean(dim=0) / (10 if name == "bernoulli" else 1)
+    likelihood.start(mean, X.var(dim=0))
+    kept = torch.sigmoid(torch.tensor(2.0)).item() if name == "zinb" else 1.0
+    np.testing.assert_allclose(likelihood.mean(torch.zeros_like(H))[0].detach(), kept * mean, rtol=1e-7)
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
@@ -87,6 +89,36 @@ def test_sparse_rows_have_the_log_prob_and_gradients_of_dense_ones(name):
     parameters = list(likelihood.parameters())
     for own, other in zip(*(torch.autograd.grad(result.sum(), parameters) for result in results), strict=True):
         torch.testing.assert_close(own, other)
+
+
+def negative_binomial_variance(mean, likelihood):
+    return mean + mean**2 / likelihood.log_theta.exp().detach().numpy()
+
+
+def zero_inflated_variance(likelihood, h):
+    kept = 1 - torch.sigmoid(likelihood.dropout(h))[0].detach().numpy()
+    mean = likelihood.counts.mean(h)[0].detach().numpy()
+    return kept * negative_binomial_variance(mean, likelihood.counts) + kept * (1 - kept) * mean**2
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_samples_have_the_mean_and_the_variance_of_the_distribution(name):
+    likelihood = make(name, n_features=3)
+    scale = 0.01 if name == "bernoulli" else 1.0
+    likelihood.start(scale * torch.tensor([1.0, 4.0, 20.0]), torch.tensor([2.0, 9.0, 90.0]))
+    h = H[:1].expand(40_000, -1) / 4
+    x = likelihood.sample(h, np.random.RandomState(0))
+    mean = likelihood.mean(h[:1])[0].detach().numpy()
+    np.testing.assert_allclose(x.mean(axis=0), mean, rtol=0.05, atol=0.02)
+    expected = {
+        "gaussian": lambda: likelihood.variance().detach().numpy(),
+        "unit_gaussian": lambda: np.ones(3),
+        "poisson": lambda: mean,
+        "nb": lambda: negative_binomial_variance(mean, likelihood),
+        "zinb": lambda: zero_inflated_variance(likelihood, h[:1]),
+        "bernoulli": lambda: mean * (1 - mean),
+    }[name]()
+    np.testing.assert_allclose(x.var(axis=0), expected, rtol=0.05)
 
 
 # Counts
@@ -114,6 +146,21 @@ def test_negative_binomial_log_prob_is_that_of_scipy(theta):
     exact = likelihood.log_prob(H, COUNTS)
     single = likelihood.float().log_prob(H.float(), COUNTS.float())
     torch.testing.assert_close(single.double(), exact, rtol=1e-4, atol=1e-3)
+
+
+def test_zero_inflated_negative_binomial_log_prob_is_that_of_scipy():
+    likelihood = make("zinb")
+    theta = likelihood.counts.log_theta.exp().detach().numpy()
+    omega = torch.sigmoid(likelihood.dropout(H)).detach().numpy()
+    pmf = scipy.stats.nbinom.pmf(COUNTS, theta, theta / (theta + rates(likelihood.counts)))
+    expected = np.log(omega * (COUNTS.numpy() == 0) + (1 - omega) * pmf).sum(axis=1)
+    np.testing.assert_allclose(likelihood.log_prob(H, COUNTS).detach(), expected, rtol=1e-8)
+
+
+def test_bernoulli_log_prob_is_that_of_scipy():
+    likelihood, ones = make("bernoulli"), (COUNTS > 0).double()
+    expected = scipy.stats.bernoulli.logpmf(ones, likelihood.mean(H).detach()).sum(axis=1)
+    np.testing.assert_allclose(likelihood.log_prob(H, ones).detach(), expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("name", ["poisson", "nb"])
@@ -154,4 +201,4 @@ def test_dispersions_start_at_those_of_the_moments():
 
 
 def test_the_registry_has_the_names_of_the_documentation():
-    assert list(LIKELIHOODS) == ["gaussian", "unit_gaussian", "poisson", "nb"]
+    assert list(LIKELIHOODS) == ["gaussian", "unit_gaussian", "poisson", "nb", "zinb", "bernoulli"]

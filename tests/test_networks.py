@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import scipy.stats
 import torch
@@ -6,6 +7,7 @@ from torch import nn
 from skvae.latents import Gaussian
 from skvae.likelihoods import Gaussian as GaussianLikelihood
 from skvae.networks import Autoencoder, CenteredLinear, Head, Trunk, build
+from skvae.objectives import elbo, importance_weighted
 
 
 def generator(seed=0):
@@ -109,3 +111,18 @@ def test_the_elbo_of_another_posterior_is_lower(linear_gaussian):
         model.latent.mu.bias += 1
     samples = elbo_samples(model, x, 4000)
     assert (samples.mean(dim=0).numpy() < exact - 0.1).all()
+
+
+def test_the_importance_weighted_bound_of_the_exact_posterior_is_the_log_likelihood(linear_gaussian):
+    model, x, exact = linear_gaussian
+    for n_samples in (1, 8):
+        np.testing.assert_allclose(importance_weighted(model, x, n_samples).detach(), exact, rtol=1e-9)
+
+
+def test_the_importance_weighted_bound_of_another_posterior_grows_to_the_log_likelihood(linear_gaussian):
+    model, x, exact = linear_gaussian
+    with torch.no_grad():
+        model.latent.mu.bias += 0.7
+    bounds = [importance_weighted(model, x, n_samples).detach().numpy().mean() for n_samples in (1, 16, 256, 4096)]
+    assert elbo(model, x).detach().numpy().mean() < bounds[1] < bounds[2] < exact.mean() + 0.02
+    assert bounds[3] == pytest.approx(exact.mean(), abs=0.02)
