@@ -34,8 +34,8 @@ class Likelihood(nn.Module):
     support = "real"
 
     def encoder_input(self, x):
-        """Return what the encoder sees of x."""
-        return x
+        """Return what the encoder sees of a batch x (B, D), a tensor or a `SparseBatch`: counts normalised."""
+        return log_normalized(x) if self.support == "counts" else x
 
     def start(self, mean, variance):
         """Before training, set the parameters that the moments of the features, (D,) each, tell."""
@@ -151,9 +151,6 @@ class Poisson(Likelihood):
         super().__init__()
         self.proportions = Proportions(n_hidden, n_features)
 
-    def encoder_input(self, x):
-        return log_normalized(x)
-
     def start(self, mean, variance):
         self.proportions.start(mean)
 
@@ -192,9 +189,6 @@ class NegativeBinomial(Likelihood):
 
     def reset_constants(self):
         nn.init.zeros_(self.log_theta)
-
-    def encoder_input(self, x):
-        return log_normalized(x)
 
     def start(self, mean, variance):
         self.proportions.start(mean)
@@ -243,9 +237,6 @@ class ZeroInflatedNegativeBinomial(Likelihood):
         super().__init__()
         self.counts = NegativeBinomial(n_hidden, n_features)
         self.dropout = nn.Linear(n_hidden, n_features)
-
-    def encoder_input(self, x):
-        return log_normalized(x)
 
     def start(self, mean, variance):
         self.counts.start(mean, variance)
