@@ -109,8 +109,9 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Raw counts for the likelihoods "poisson" and "nb"; log1p-normalised counts, or any real data of moderate
-            scale, for the Gaussian ones. Sparse X of any format is never made dense as a whole.
+            Raw counts for the likelihoods "poisson", "nb" and "zinb", zeros and ones for "bernoulli"; log1p-normalised
+            counts, or any real data of moderate scale, for the Gaussian ones. Sparse X of any format is never made
+            dense as a whole.
         y : None
             Ignored.
 
@@ -356,7 +357,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         values = X.data if issparse(X) else X
         if likelihood.support == "binary" and values.max(initial=0) > 1:
             raise ValueError(f"X of {name} holds {values.max()}; expected values from 0 to 1 for 'bernoulli'.")
-        sample = values.ravel()[:N_CHECKED]
+        sample = values.ravel(order="K")[:N_CHECKED]  # in the order in memory, which needs no copy
         fractions = sample[sample != np.rint(sample)]
         if likelihood.support == "counts" and len(fractions):
             warnings.warn(

@@ -14,6 +14,9 @@ from skvae.sparse import at_entries, entries, squared_error, sum_entries, totals
 # Least variance of a feature in `Gaussian`, as a share of the features' mean variance.
 VARIANCE_FLOOR = 0.1
 
+# Largest sum of the features' squared means, in sums of their variances, at which sparse squared errors are precise.
+MAX_OFFSET = 9
+
 # Total to which the encoder's input is normalised for counts.
 TARGET_SUM = 1e4
 
@@ -28,7 +31,15 @@ MIN_SHARE = 1e-4
 
 
 class Likelihood(nn.Module):
-    """What a likelihood offers. It is built with `(n_hidden, n_features)`, H and D below."""
+    """What a likelihood offers.
+
+    Parameters
+    ----------
+    n_hidden : int
+        Width H of the decoder's hidden features h.
+    n_features : int
+        Number D of features of x.
+    """
 
     # what x may be: "real", "counts" or "binary"
     support = "real"
@@ -59,18 +70,11 @@ class Gaussian(Likelihood):
 
     sigma_d^2 = exp(logvar_d) + floor weighs the features as z-scoring would, but by what z leaves unexplained. The
     floor, a share of the mean variance of the data, keeps features that hardly ever vary from outweighing all others.
-
-    Parameters
-    ----------
-    n_hidden : int
-        Width of the decoder's hidden features.
-    n_features : int
-        Number of features of x.
     """
 
     def __init__(self, n_hidden, n_features):
         super().__init__()
-        self.x_hat = nn.Linear(n_hidden, n_features)
+        self.x_hat = LinearMean(n_hidden, n_features)
         self.logvar = nn.Parameter(torch.empty(n_features))
         self.register_buffer("floor", torch.empty(()))
         self.reset_constants()
@@ -81,8 +85,8 @@ class Gaussian(Likelihood):
 
     def start(self, mean, variance):
         floor = VARIANCE_FLOOR * (variance.mean() or 1.0)  # 1 for constant data, which have no scale
+        self.x_hat.start(mean, variance)
         with torch.no_grad():
-            self.x_hat.bias.copy_(mean)
             self.floor.copy_(floor)
             self.logvar.copy_(torch.log(variance + VARIANCE_FLOOR * floor))
 
@@ -92,7 +96,7 @@ class Gaussian(Likelihood):
 
     def log_prob(self, h, x):
         variance = self.variance()
-        error = squared_error(x, h, self.x_hat.weight, self.x_hat.bias, 1 / variance)
+        error = self.x_hat.squared_error(h, x, 1 / variance)
         return -(error + torch.log(2 * math.pi * variance).sum()) / 2
 
     def mean(self, h, total=None):
@@ -103,26 +107,17 @@ class Gaussian(Likelihood):
 
 
 class UnitGaussian(Likelihood):
-    """p(x_d|z) = N(x_hat_d, 1) with x_hat = W h + b: half the squared error, up to a constant.
-
-    Parameters
-    ----------
-    n_hidden : int
-        Width of the decoder's hidden features.
-    n_features : int
-        Number of features of x.
-    """
+    """p(x_d|z) = N(x_hat_d, 1) with x_hat = W h + b: half the squared error, up to a constant."""
 
     def __init__(self, n_hidden, n_features):
         super().__init__()
-        self.x_hat = nn.Linear(n_hidden, n_features)
+        self.x_hat = LinearMean(n_hidden, n_features)
 
     def start(self, mean, variance):
-        with torch.no_grad():
-            self.x_hat.bias.copy_(mean)
+        self.x_hat.start(mean, variance)
 
     def log_prob(self, h, x):
-        error = squared_error(x, h, self.x_hat.weight, self.x_hat.bias)
+        error = self.x_hat.squared_error(h, x)
         return -(error + x.shape[1] * math.log(2 * math.pi)) / 2
 
     def mean(self, h, total=None):
@@ -136,13 +131,6 @@ class Poisson(Likelihood):
     """p(x_d|z) = Poisson(t pi_d) with pi = softmax(W h + b) and t the total of x, its library size.
 
     Given t it is the multinomial distribution of the counts over the features, up to a term without z.
-
-    Parameters
-    ----------
-    n_hidden : int
-        Width of the decoder's hidden features.
-    n_features : int
-        Number of features of x.
     """
 
     support = "counts"
@@ -170,13 +158,6 @@ class NegativeBinomial(Likelihood):
     """p(x_d|z) = NB with mean t pi_d, pi = softmax(W h + b), t the total of x, and a learned dispersion theta_d.
 
     Its variance is mu + mu^2 / theta; a large theta is nearly a Poisson distribution.
-
-    Parameters
-    ----------
-    n_hidden : int
-        Width of the decoder's hidden features.
-    n_features : int
-        Number of features of x.
     """
 
     support = "counts"
@@ -221,15 +202,7 @@ class NegativeBinomial(Likelihood):
 
 
 class ZeroInflatedNegativeBinomial(Likelihood):
-    """p(x_d|z) = omega_d [x_d = 0] + (1 - omega_d) NB(x_d), with NB as in `NegativeBinomial`, omega = sigmoid(V h + c).
-
-    Parameters
-    ----------
-    n_hidden : int
-        Width of the decoder's hidden features.
-    n_features : int
-        Number of features of x.
-    """
+    """p(x_d|z) = omega_d [x_d = 0] + (1 - omega_d) NB(x_d), NB as in `NegativeBinomial`, omega = sigmoid(V h + c)."""
 
     support = "counts"
 
@@ -260,15 +233,7 @@ class ZeroInflatedNegativeBinomial(Likelihood):
 
 
 class Bernoulli(Likelihood):
-    """p(x_d = 1|z) = sigmoid(W h + b), for binary x; of x between 0 and 1, minus the cross-entropy.
-
-    Parameters
-    ----------
-    n_hidden : int
-        Width of the decoder's hidden features.
-    n_features : int
-        Number of features of x.
-    """
+    """p(x_d = 1|z) = sigmoid(W h + b), for binary x; of x between 0 and 1, minus the cross-entropy."""
 
     support = "binary"
 
@@ -291,16 +256,25 @@ class Bernoulli(Likelihood):
         return random_state.binomial(1, self.mean(h).numpy(force=True))
 
 
-class Proportions(nn.Module):
-    """Rates of counts: the softmax of a linear map of the hidden features, times the total of the row.
+class LinearMean(nn.Linear):
+    """x_hat = W h + b, and the squared error of x around it."""
 
-    Parameters
-    ----------
-    n_hidden : int
-        Width of the decoder's hidden features.
-    n_features : int
-        Number of features of x.
-    """
+    # whether sparse x is made dense a batch at a time: in float32 the sparse squared error would lose what varies
+    # beside a much larger mean
+    makes_dense = False
+
+    def start(self, mean, variance):
+        self.makes_dense = bool(mean.square().sum() > MAX_OFFSET * variance.sum())
+        with torch.no_grad():
+            self.bias.copy_(mean)
+
+    def squared_error(self, h, x, precision=None):
+        """Return sum_d p_d (x_d - x_hat_d)^2, shape (B,)."""
+        return squared_error(x.to_dense() if self.makes_dense else x, h, self.weight, self.bias, precision)
+
+
+class Proportions(nn.Module):
+    """Rates of counts: the softmax of a linear map of the hidden features, times the total of the row."""
 
     def __init__(self, n_hidden, n_features):
         super().__init__()

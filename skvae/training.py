@@ -18,10 +18,6 @@ from skvae.schedules import SCHEDULES
 TERMS = ("train_loss", "reconstruction", "kl")
 
 
-# Largest sum of the features' squared means, in sums of their variances, of rows that stay sparse.
-MAX_OFFSET = 9
-
-
 class StopTraining(Exception):
     """A callback asks to end training after this epoch."""
 
@@ -198,8 +194,6 @@ def train(
 def start(module, rows):
     """Before training, set what the moments of the features tell of an autoencoder's parameters."""
     mean, variance = feature_moments(rows)
-    # In float32 the sparse squared error would lose what varies beside a much larger mean.
-    rows.stays_sparse &= bool(mean.square().sum() <= MAX_OFFSET * variance.sum())
     module.likelihood.start(mean, variance)
     if module.likelihood.support == "counts":  # the encoder sees something else than x
         mean, _ = feature_moments(rows, module.likelihood.encoder_input)

@@ -101,6 +101,8 @@ def test_sparse_features_that_hardly_vary_beside_a_large_mean_lose_no_precision(
     X = X.tocsr()
     few, dense = (Estimator(**SMALL, likelihood="unit_gaussian").fit(data) for data in (X, X.toarray()))
     np.testing.assert_allclose(few.history_["loss"], dense.history_["loss"], rtol=1e-5)
+    single = X.astype(np.float32)
+    np.testing.assert_allclose(few.score_samples(single), few.score_samples(single.toarray()), rtol=1e-4)
 
 
 @every_estimator
