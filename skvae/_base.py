@@ -15,12 +15,12 @@ import torch
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import Bunch, check_array, check_random_state, check_scalar, gen_batches
+from sklearn.utils import Bunch, check_array, check_random_state, check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
 
-from skvae.batching import MAX_BATCH_ELEMENTS, map_batches
+from skvae.batching import bounded_batches, map_batches
 from skvae.likelihoods import LIKELIHOODS
 from skvae.networks import ACTIVATIONS, Autoencoder, Head, Trunk, build
 from skvae.objectives import elbo, importance_weighted
@@ -335,7 +335,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         module = self.net_.module_
         X = np.empty((n_samples, self.n_features_in_))
         with torch.inference_mode():
-            for batch in gen_batches(n_samples, max(1, MAX_BATCH_ELEMENTS // self.n_features_in_)):
+            for batch in bounded_batches(n_samples, self.n_features_in_):
                 shape = (module.latent.n_uniforms, batch.stop - batch.start, self._n_features_out)
                 z = module.latent.sample_prior(torch.rand(shape, generator=generator).to(self.net_.device))
                 X[batch] = module.likelihood.sample(module.decoder(z), random_state)

@@ -1,4 +1,4 @@
-"""Batches: the rows of X, dense or CSR, as tensors or sparse batches. The only place that makes sparse rows dense."""
+"""Batches: the rows of X, dense or CSR, as tensors or, where that is faster, as sparse batches."""
 
 import math
 
@@ -78,8 +78,12 @@ def feature_moments(rows, function=None):
 
 def batches_by_cost(rows, n_outputs=1):
     """Yield slices of rows such that no array of a batch, with `n_outputs` elements a row or fewer, is large."""
-    row_size = max(rows.row_size, n_outputs)
-    return gen_batches(len(rows), max(1, int(MAX_BATCH_ELEMENTS / row_size)))
+    return bounded_batches(len(rows), max(rows.row_size, n_outputs))
+
+
+def bounded_batches(n_rows, row_size):
+    """Yield slices of so many rows, each of that many elements, that a batch is not large."""
+    return gen_batches(n_rows, max(1, int(MAX_BATCH_ELEMENTS / row_size)))
 
 
 def move(x, device):
