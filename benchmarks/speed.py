@@ -60,9 +60,10 @@ def bare_loop(X, epochs):
 
     model = BetaVAE(N_COMPONENTS)
     rows = Rows(X, np.float32, trains=True)
-    module = build(partial(model._make_module, X.shape[1]), torch.Generator().manual_seed(0))
-    start(module, rows)
-    batches = ShuffledBatches(rows, BATCH_SIZE, torch.Generator().manual_seed(0), "cpu")
+    module = build(partial(model._make_module, X.shape[1], 0), torch.Generator().manual_seed(0))
+    weights = np.ones(len(rows))
+    start(module, rows, weights)
+    batches = ShuffledBatches(rows, weights, BATCH_SIZE, torch.Generator().manual_seed(0), "cpu")
     n_steps = epochs * -(-len(rows) // BATCH_SIZE)
     objective = model._make_objective(n_steps)
     optimizer = torch.optim.Adam(module.parameters(), lr=model.learning_rate, fused=True)
@@ -71,9 +72,9 @@ def bare_loop(X, epochs):
     step, seconds = 0, []
     for _ in range(epochs):
         began, losses = time.perf_counter(), []
-        for x, _ in batches:
+        for (x, covariates), _ in batches:
             optimizer.zero_grad()
-            loss = objective(*module(x, noise), step)
+            loss = objective(*module(x, covariates, noise), step)
             loss.backward()
             optimizer.param_groups[0]["lr"] = model.learning_rate * factor(step)
             optimizer.step()

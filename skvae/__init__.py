@@ -3,7 +3,7 @@
 from skvae.datasets import fetch_pbmc3k, make_single_cell_counts
 from skvae.estimators import AutoencoderEmbedding, BetaVAE, BetaVSC
 from skvae.feature_selection import VariableGeneSelector
-from skvae.metrics import clustering_report, sparsity
+from skvae.metrics import clustering_report, elbo_scorer, embedding_scorer, sparsity
 from skvae.preprocessing import LogNormalizer, quality_control
 
 __version__ = "0.1.0"
@@ -15,6 +15,8 @@ __all__ = [
     "LogNormalizer",
     "VariableGeneSelector",
     "clustering_report",
+    "elbo_scorer",
+    "embedding_scorer",
     "fetch_pbmc3k",
     "make_single_cell_counts",
     "quality_control",

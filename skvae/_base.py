@@ -12,20 +12,20 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch, check_array, check_random_state, check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skvae.batching import bounded_batches, map_batches
+from skvae.batching import Rows, bounded_batches, count_batches, count_visits, map_batches, one_hot
 from skvae.likelihoods import LIKELIHOODS
 from skvae.networks import ACTIVATIONS, Autoencoder, Head, Trunk, build
 from skvae.objectives import elbo, importance_weighted
 from skvae.schedules import SCHEDULES
 from skvae.training import find_device, train
+from skvae.validation import check_support, check_weights, check_widths, find_batches, index_batches
 
 FLOATS = (np.float64, np.float32)
 
@@ -36,9 +36,6 @@ MIN_STEPS = 250
 
 # Least mean KL, in nats, of an active latent dimension.
 ACTIVE_KL = 0.01
-
-# Values of X that are looked at for fractions.
-N_CHECKED = 2**20
 
 # Largest share of the fall of the loss that may fall to the second half of training without a warning.
 MAX_LATE_GAIN = 0.2
@@ -67,6 +64,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     head_layer_sizes: Sequence[int] = ()
     activation: str = "gelu"
     first_activation: str | None = None
+    encode_batch: bool = False
     max_epochs: int | str = "auto"
     batch_size: int = 128
     learning_rate: float = 4e-3
@@ -85,6 +83,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         "head_layer_sizes": ["array-like"],
         "activation": [StrOptions(ACTIVATIONS.keys())],
         "first_activation": [StrOptions(ACTIVATIONS.keys()), None],
+        "encode_batch": ["boolean"],
         "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
@@ -103,7 +102,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _make_objective(self, n_steps):
         """Return the objective of a run of `n_steps` gradient steps."""
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, *, batch=None, sample_weight=None):
         """Train the autoencoder.
 
         Parameters
@@ -111,9 +110,15 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Raw counts for the likelihoods "poisson", "nb" and "zinb", zeros and ones for "bernoulli"; log1p-normalised
             counts, or any real data of moderate scale, for the Gaussian ones. Sparse X of any format is never made
-            dense as a whole.
+            dense as a whole. The order of its rows does not matter.
         y : None
             Ignored.
+        batch : array-like of shape (n_samples,), default=None
+            The batch of each row, such as its donor or laboratory: strings or numbers. The decoder is told, so that z
+            need not tell of what sets batches apart. See also `encode_batch`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often an epoch visits each row, on average: an integer is as good as that many copies of the row. None
+            is 1 for each.
 
         Returns
         -------
@@ -132,20 +137,25 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             check_widths(name, getattr(self, name))
         device = find_device(self.device)
         # Validated by a copy, so that bad data leaves this instance as it is.
-        rows = validate_data(copy(self), X, accept_sparse="csr", dtype=FLOATS, ensure_min_features=2)
-        self._check_support(LIKELIHOODS[self.likelihood], rows)
+        given, X = X, validate_data(copy(self), X, accept_sparse="csr", dtype=FLOATS, ensure_min_features=2)
+        check_support(X, LIKELIHOODS[self.likelihood].support, type(self).__name__)
+        batches, categories = find_batches(batch, X)
+        weights = check_weights(sample_weight, X)
         # One seed for each use of randomness, so that none depends on how much another draws.
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=3).tolist()
         init_seed, shuffle_seed, noise_seed = seeds
-        n_samples, n_features = rows.shape
-        n_batches = math.ceil(n_samples / self.batch_size)
-        max_epochs = choose_epochs(n_samples, n_batches) if self.max_epochs == "auto" else self.max_epochs
+        n_visits = count_visits(weights.sum())
+        n_batches = count_batches(n_visits, self.batch_size)
+        max_epochs = choose_epochs(n_visits, n_batches) if self.max_epochs == "auto" else self.max_epochs
         n_steps = max_epochs * n_batches
         objective = self._make_objective(n_steps)
+        n_categories = 0 if batches is None else len(batches)
+        rows = Rows(X, np.float32, categories, n_categories, trains=True)
         net = train(
-            build(partial(self._make_module, n_features), torch.Generator().manual_seed(init_seed)),
+            build(partial(self._make_module, X.shape[1], n_categories), torch.Generator().manual_seed(init_seed)),
             objective,
             rows,
+            weights,
             max_epochs=max_epochs,
             n_steps=n_steps,
             batch_size=self.batch_size,
@@ -157,40 +167,65 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             callbacks=self.callbacks,
             verbose=self.verbose,
         )
-        kl = map_batches(partial(divergence, net.module_), rows, np.float32, net.module_.code_size, device)
+        rows = Rows(X, np.float32, categories, n_categories)
+        kl = map_batches(partial(divergence, net.module_), rows, net.module_.code_size, device)
         # This instance changes only here: a fit that raised has left the last one in place.
-        validate_data(self, X, skip_check_array=True)
+        validate_data(self, given, skip_check_array=True)
         self.net_ = net
+        self.batches_ = batches
         self.n_epochs_ = len(net.history)
         self.history_ = {term: np.array(net.history[:, name]) for term, name in HISTORY.items()}
-        self.active_components_ = self._active(kl.mean(axis=0, dtype=np.float64))
+        self.active_components_ = self._active(np.average(kl.astype(np.float64), axis=0, weights=weights))
         self._n_features_out = self.n_components
         self._warn_of_collapse()
         self._warn_of_early_end(objective.beta)
         return self
 
-    def transform(self, X):
+    def fit_transform(self, X, y=None, *, batch=None, sample_weight=None):
+        """Train the autoencoder and embed X: `fit`, then `transform`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            See `fit`.
+        y : None
+            Ignored.
+        batch, sample_weight : array-like of shape (n_samples,), default=None
+            See `fit`.
+
+        Returns
+        -------
+        Z : {ndarray, CSR matrix} of shape (n_samples, n_components)
+            See `transform`.
+        """
+        return self.fit(X, batch=batch, sample_weight=sample_weight).transform(X, batch=batch)
+
+    def transform(self, X, *, batch=None):
         """Embed X: return the mean of q(z|x) for each row.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Data like that of `fit`.
+        batch : array-like of shape (n_samples,), default=None
+            The batch of each row, one of `batches_`; read only with `encode_batch=True`.
 
         Returns
         -------
         Z : ndarray of shape (n_samples, n_components)
             float32 for float32 input, else float64.
         """
-        return self._map_posterior(lambda latent, q: latent.mean(q), X)
+        return self._map_posterior(lambda latent, q: latent.mean(q), X, batch)
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X, *, batch=None):
         """Map embedded points back to the data space: return E[x|z] for each row z.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_components)
             Points of the latent space, as `transform` returns them.
+        batch : array-like of shape (n_samples,), default=None
+            The batch of each row, one of `batches_`, if `fit` was given batches.
 
         Returns
         -------
@@ -204,15 +239,19 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 f"X has {Z.shape[1]} features, but {type(self).__name__}.inverse_transform is expecting "
                 f"{self._n_features_out} features as input, one a latent dimension."
             )
-        return self._map_batches(Autoencoder.decode, Z, self.n_features_in_)
+        return self._map_batches(Autoencoder.mean, Z, batch, self.n_features_in_)
 
-    def denoise(self, X, *, library_size=None):
+    def denoise(self, X, *, batch=None, to_batch=None, library_size=None):
         """Return E[x|z] at the mean of q(z|x) for each row: what the model expects where noise is left out.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Data like that of `fit`.
+        batch : array-like of shape (n_samples,), default=None
+            The batch of each row, one of `batches_`, if `fit` was given batches.
+        to_batch : str or number, default=None
+            One of `batches_`: what the model expects of the rows had they been in that batch. None for their own.
         library_size : float > 0, default=None
             Of likelihoods of counts, the total that the rows are to have; None for the total that each has.
 
@@ -224,7 +263,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Raises
         ------
         ValueError
-            If `library_size` is given and the likelihood is not one of counts.
+            If `library_size` is given and the likelihood is not one of counts, or `to_batch` is no batch of `fit`.
         """
         check_is_fitted(self)
         if library_size is not None:
@@ -233,9 +272,10 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 raise ValueError(
                     f"library_size == {library_size}, must be None for a likelihood that is not one of counts."
                 )
-        return self._map_rows(partial(Autoencoder.denoise, total=library_size), X)
+        to = None if to_batch is None else self._one_batch(to_batch)
+        return self._map_rows(partial(Autoencoder.denoise, total=library_size, to=to), X, batch)
 
-    def score_samples(self, X):
+    def score_samples(self, X, *, batch=None):
         """Return the evidence lower bound of log p(x) at beta = 1, whatever beta the model was trained with.
 
         Its expectation over q(z|x) is a mean over quasi-random samples, the same for every row, so that a row's score
@@ -245,15 +285,17 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Data like that of `fit`.
+        batch : array-like of shape (n_samples,), default=None
+            The batch of each row, one of `batches_`, if `fit` was given batches.
 
         Returns
         -------
         scores : ndarray of shape (n_samples,)
             In nats, summed over features. Higher is better.
         """
-        return self._map_rows(elbo, X)
+        return self._map_rows(elbo, X, batch)
 
-    def score(self, X, y=None):
+    def score(self, X, y=None, *, batch=None, sample_weight=None):
         """Return the mean of `score_samples` over the rows of X: comparable across beta, higher is better.
 
         Parameters
@@ -262,21 +304,27 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             Data like that of `fit`, held out if the score is to choose a model.
         y : None
             Ignored.
+        batch : array-like of shape (n_samples,), default=None
+            The batch of each row, one of `batches_`, if `fit` was given batches.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the mean.
 
         Returns
         -------
         score : float
         """
-        return float(np.mean(self.score_samples(X), dtype=np.float64))
+        return float(np.average(self.score_samples(X, batch=batch).astype(np.float64), weights=sample_weight))
 
     @available_if(is_generative)
-    def log_likelihood(self, X, *, n_samples=64):
+    def log_likelihood(self, X, *, batch=None, n_samples=64):
         """Return the importance-weighted bound of log p(x): tighter than `score_samples`, and tight as samples grow.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Data like that of `fit`.
+        batch : array-like of shape (n_samples,), default=None
+            The batch of each row, one of `batches_`, if `fit` was given batches.
         n_samples : int, default=64
             Samples of q(z|x) for each row, quasi-random and the same for every row.
 
@@ -290,16 +338,18 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Burda, Grosse & Salakhutdinov 2016, "Importance weighted autoencoders", arXiv:1509.00519.
         """
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        return self._map_rows(partial(importance_weighted, n_samples=n_samples), X)
+        return self._map_rows(partial(importance_weighted, n_samples=n_samples), X, batch)
 
     @available_if(is_generative)
-    def posterior(self, X):
+    def posterior(self, X, *, batch=None):
         """Return the moments of q(z|x) for each row.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Data like that of `fit`.
+        batch : array-like of shape (n_samples,), default=None
+            The batch of each row, one of `batches_`; read only with `encode_batch=True`.
 
         Returns
         -------
@@ -308,18 +358,20 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             (n_samples, n_components).
         """
         moments = self._map_posterior(
-            lambda latent, q: torch.stack([latent.mean(q), latent.std(q), latent.activation(q)], dim=1), X
+            lambda latent, q: torch.stack([latent.mean(q), latent.std(q), latent.activation(q)], dim=1), X, batch
         )
         return Bunch(mean=moments[:, 0], std=moments[:, 1], activation=moments[:, 2])
 
     @available_if(is_generative)
-    def sample(self, n_samples=1, *, random_state=None):
+    def sample(self, n_samples=1, *, batch=None, random_state=None):
         """Draw rows from the model: z from the prior p(z), then x from p(x|z).
 
         Parameters
         ----------
         n_samples : int, default=1
             Number of rows.
+        batch : str or number, default=None
+            The batch of the rows, one of `batches_`, if `fit` was given batches.
         random_state : int, RandomState instance or None, default=None
             Seed of the draws.
 
@@ -334,38 +386,24 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         generator = torch.Generator().manual_seed(random_state.randint(np.iinfo(np.int32).max))
         module = self.net_.module_
         X = np.empty((n_samples, self.n_features_in_))
+        covariates = self._one_batch(batch).to(self.net_.device)
         with torch.inference_mode():
-            for batch in bounded_batches(n_samples, self.n_features_in_):
-                shape = (module.latent.n_uniforms, batch.stop - batch.start, self._n_features_out)
+            for part in bounded_batches(n_samples, self.n_features_in_):
+                shape = (module.latent.n_uniforms, part.stop - part.start, self._n_features_out)
                 z = module.latent.sample_prior(torch.rand(shape, generator=generator).to(self.net_.device))
-                X[batch] = module.likelihood.sample(module.decoder(z), random_state)
+                X[part] = module.likelihood.sample(module.decode(z, covariates.expand(len(z), -1)), random_state)
         return X
 
-    def _make_module(self, n_features):
+    def _make_module(self, n_features, n_batches):
         widths = (*self.hidden_layer_sizes, *self.head_layer_sizes)
         encoder = Trunk(n_features, self.hidden_layer_sizes, self.activation, self.first_activation, centered=True)
-        head = partial(Head, encoder.n_outputs, self.head_layer_sizes, self.activation, self.n_components)
-        decoder = Trunk(self.n_components, widths[::-1], self.activation)
+        n_hidden = encoder.n_outputs + n_batches * self.encode_batch
+        head = partial(Head, n_hidden, self.head_layer_sizes, self.activation, self.n_components)
+        decoder = Trunk(self.n_components + n_batches, widths[::-1], self.activation)
         likelihood = LIKELIHOODS[self.likelihood](decoder.n_outputs, n_features)
-        return Autoencoder(encoder, self._make_latent(head), decoder, likelihood)
-
-    def _check_support(self, likelihood, X):
-        if likelihood.support == "real":
-            return
-        name = type(self).__name__
-        check_non_negative(X, name)
-        values = X.data if issparse(X) else X
-        if likelihood.support == "binary" and values.max(initial=0) > 1:
-            raise ValueError(f"X of {name} holds {values.max()}; expected values from 0 to 1 for 'bernoulli'.")
-        sample = values.ravel(order="K")[:N_CHECKED]  # in the order in memory, which needs no copy
-        fractions = sample[sample != np.rint(sample)]
-        if likelihood.support == "counts" and len(fractions):
-            warnings.warn(
-                f"X holds {fractions[0]}; expected counts, integers >= 0, for likelihood == {self.likelihood!r}. "
-                "Normalised data suit 'gaussian'.",
-                UserWarning,
-                stacklevel=4,
-            )
+        return Autoencoder(
+            encoder, self._make_latent(head), decoder, likelihood, encodes_covariates=bool(self.encode_batch)
+        )
 
     def _active(self, kl):
         """Return which dimensions tell of x, from their mean KL, (J,)."""
@@ -395,24 +433,41 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 stacklevel=3,
             )
 
-    def _map_posterior(self, function, X):
+    def _map_posterior(self, function, X, batch):
+        """Apply `function` to the latent and q(z|x)."""
         check_is_fitted(self)
+        module = self.net_.module_
         return self._map_rows(
-            lambda module, x: function(module.latent, module.encode(x)), X, n_outputs=self.net_.module_.code_size
+            lambda module, x, c: function(module.latent, module.encode(x, c)),
+            X,
+            batch,
+            n_outputs=module.code_size,
+            needs_batch=module.encodes_covariates,
         )
 
-    def _map_rows(self, function, X, n_outputs=None):
+    def _map_rows(self, function, X, batch, *, n_outputs=None, needs_batch=True):
+        """Apply `function` to the module, the rows of X and their covariates."""
         check_is_fitted(self)
-        rows = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
-        self._check_support(self.net_.module_.likelihood, rows)
-        return self._map_batches(function, rows, n_outputs or self.n_features_in_)
+        X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
+        check_support(X, self.net_.module_.likelihood.support, type(self).__name__)
+        return self._map_batches(function, X, batch, n_outputs or self.n_features_in_, needs_batch=needs_batch)
 
-    def _map_batches(self, function, X, n_outputs):
+    def _map_batches(self, function, X, batch, n_outputs, *, needs_batch=True):
+        rows = Rows(X, X.dtype, index_batches(batch, X, self.batches_, required=needs_batch), self._n_batches)
         # Weights of X's precision: with float32 weights a float64 row's result would depend on its batch at 1e-7.
         module = self.net_.module_
         if X.dtype == np.float64:
             module = deepcopy(module).double()
-        return map_batches(partial(function, module), X, X.dtype, n_outputs, self.net_.device)
+        return map_batches(partial(function, module), rows, n_outputs, self.net_.device)
+
+    def _one_batch(self, batch):
+        """Return the covariates of a row of that batch, (1, C)."""
+        index = index_batches(batch, np.empty((1, 0)), self.batches_, required=True)
+        return one_hot(index, self._n_batches, np.float32)
+
+    @property
+    def _n_batches(self):
+        return 0 if self.batches_ is None else len(self.batches_)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -431,10 +486,5 @@ def choose_epochs(n_samples, n_batches):
     return max(MIN_EPOCHS, min(MAX_EPOCHS, N_ROWS // n_samples), math.ceil(MIN_STEPS / n_batches))
 
 
-def divergence(module, x):
-    return module.latent.kl(module.encode(x))
-
-
-def check_widths(name, widths):
-    if not all(isinstance(width, Integral) and width >= 1 for width in widths):
-        raise ValueError(f"{name} == {widths!r}, must hold only integers >= 1.")
+def divergence(module, x, c):
+    return module.latent.kl(module.encode(x, c))

@@ -42,6 +42,9 @@ class AutoencoderEmbedding(BaseEmbedding):
         Activation of the hidden layers.
     first_activation : str, default=None
         Activation of the encoder's first layer, from the same list; None for `activation`.
+    encode_batch : bool, default=False
+        Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
+        needs its batch.
     max_epochs : int or "auto", default="auto"
         Number of passes over the data. "auto" is 60 up to 3,333 rows, and as many as make 200,000 rows beyond, but at
         least 8, and as many as make 250 gradient steps.
@@ -70,6 +73,8 @@ class AutoencoderEmbedding(BaseEmbedding):
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of features seen in `fit`, if X has string column names.
+    batches_ : ndarray of shape (n_batches,) or None
+        The batches that `fit` was given, sorted.
     n_epochs_ : int
         Number of epochs trained.
     history_ : dict of str to ndarray of shape (n_epochs_,)
@@ -147,6 +152,9 @@ class BetaVAE(BaseEmbedding):
         Activation of the hidden layers.
     first_activation : str, default=None
         Activation of the encoder's first layer, from the same list; None for `activation`.
+    encode_batch : bool, default=False
+        Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
+        needs its batch.
     max_epochs : int or "auto", default="auto"
         Number of passes over the data. "auto" is 60 up to 3,333 rows, and as many as make 200,000 rows beyond, but at
         least 8, and as many as make 250 gradient steps.
@@ -175,6 +183,8 @@ class BetaVAE(BaseEmbedding):
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of features seen in `fit`, if X has string column names.
+    batches_ : ndarray of shape (n_batches,) or None
+        The batches that `fit` was given, sorted.
     n_epochs_ : int
         Number of epochs trained.
     history_ : dict of str to ndarray of shape (n_epochs_,)
@@ -258,6 +268,9 @@ class BetaVSC(BaseEmbedding):
         Activation of the hidden layers.
     first_activation : str, default=None
         Activation of the encoder's first layer, from the same list; None for `activation`.
+    encode_batch : bool, default=False
+        Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
+        needs its batch.
     max_epochs : int or "auto", default="auto"
         Number of passes over the data. "auto" is 60 up to 3,333 rows, and as many as make 200,000 rows beyond, but at
         least 8, and as many as make 250 gradient steps.
@@ -286,6 +299,8 @@ class BetaVSC(BaseEmbedding):
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of features seen in `fit`, if X has string column names.
+    batches_ : ndarray of shape (n_batches,) or None
+        The batches that `fit` was given, sorted.
     n_epochs_ : int
         Number of epochs trained.
     history_ : dict of str to ndarray of shape (n_epochs_,)
@@ -340,13 +355,15 @@ class BetaVSC(BaseEmbedding):
     def _make_objective(self, n_steps):
         return BetaELBO(self.beta, self.kl_warmup * n_steps)
 
-    def transform(self, X):
+    def transform(self, X, *, batch=None):
         """Embed X: return the mean of q(z|x) or a sparse code for each row.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Data like that of `fit`.
+        batch : array-like of shape (n_samples,), default=None
+            The batch of each row, one of `batches_`; read only with `encode_batch=True`.
 
         Returns
         -------
@@ -358,5 +375,5 @@ class BetaVSC(BaseEmbedding):
             {"code": self._parameter_constraints["code"]}, {"code": self.code}, type(self).__name__
         )
         if self.code == "mean":
-            return super().transform(X)
-        return sparse.csr_matrix(self._map_posterior(lambda latent, q: latent.sparse_code(q), X))
+            return super().transform(X, batch=batch)
+        return sparse.csr_matrix(self._map_posterior(lambda latent, q: latent.sparse_code(q), X, batch))

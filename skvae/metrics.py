@@ -1,9 +1,14 @@
-"""Metrics of an embedding."""
+"""Metrics of an embedding, and scorers for model selection."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
+from sklearn.cluster import KMeans
 from sklearn.metrics import (
     adjusted_rand_score,
+    cluster,
     completeness_score,
     homogeneity_score,
     normalized_mutual_info_score,
@@ -101,3 +106,105 @@ def sparsity(Z):
         "active": float((size > 0).sum() / len(l1)),
         "hoyer": float(np.mean((root - ratio) / (root - 1))),
     }
+
+
+def elbo_scorer(estimator, X, y=None):  # noqa: ARG001
+    """Score a model by the evidence lower bound of log p(x) at beta = 1 of X: a scorer that needs no labels.
+
+    Unlike the default score of a pipeline that ends in a clusterer, it judges the embedding step, and not a distance in
+    a latent space of its own scale. It compares models of the same features, so that the steps before the embedding
+    must stay as they are. A model of batches is told them by its own `score`, not here.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+        An embedding, or a pipeline with one for a step; what follows the first step with `score_samples` is left out.
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        Rows held out.
+    y : None
+        Ignored.
+
+    Returns
+    -------
+    score : float
+        In nats a row. Higher is better.
+
+    Raises
+    ------
+    ValueError
+        If no step has `score_samples`.
+
+    Examples
+    --------
+    >>> from sklearn.cluster import KMeans
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skvae import BetaVAE, elbo_scorer, make_single_cell_counts
+    >>> cells = make_single_cell_counts(n_samples=100, n_features=100, random_state=0)
+    >>> pipeline = make_pipeline(BetaVAE(likelihood="poisson", max_epochs=5, random_state=0), KMeans(9))
+    >>> search = GridSearchCV(pipeline, {"betavae__beta": [1, 4]}, scoring=elbo_scorer, cv=2).fit(cells.data)
+    >>> bool(search.best_score_ < 0)
+    True
+    """
+    for _, step in getattr(estimator, "steps", [(None, estimator)]):
+        if hasattr(step, "score_samples"):
+            return step.score(X)
+        X = step.transform(X)
+    raise ValueError(f"{estimator!r} has no step with score_samples; expected one such as BetaVAE.")
+
+
+def embedding_scorer(metric="normalized_mutual_info_score", n_clusters=None, *, random_state=0):
+    """Make a scorer of embeddings: the agreement of the labels with the k-means clusters of the embedded rows.
+
+    For bare embeddings and for pipelines that end in none, such as t-SNE, instead of a clusterer.
+
+    Parameters
+    ----------
+    metric : str or callable, default="normalized_mutual_info_score"
+        Name of a metric in `sklearn.metrics.cluster`, or a function of the labels and the clusters, higher better.
+    n_clusters : int, default=None
+        Number of clusters; None for the number of distinct labels.
+    random_state : int, RandomState instance or None, default=0
+        Seed of k-means.
+
+    Returns
+    -------
+    scorer : callable
+        `scorer(estimator, X, y)`, as `GridSearchCV` takes it. A last step without `transform` is left out.
+
+    Raises
+    ------
+    ValueError
+        If `metric` is neither.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from skvae import BetaVAE, embedding_scorer, make_single_cell_counts
+    >>> cells = make_single_cell_counts(n_samples=100, n_features=100, random_state=0)
+    >>> vae = BetaVAE(likelihood="poisson", max_epochs=5, random_state=0)
+    >>> scoring = embedding_scorer("adjusted_rand_score", n_clusters=9)
+    >>> search = GridSearchCV(vae, {"beta": [1, 4]}, scoring=scoring, cv=2).fit(cells.data, cells.target)
+    >>> bool(-0.5 <= search.best_score_ <= 1)
+    True
+    """
+    function = getattr(cluster, metric, None) if isinstance(metric, str) else metric
+    if not callable(function):
+        raise ValueError(f"metric == {metric!r}, must be a callable or a name in sklearn.metrics.cluster.")
+    return EmbeddingScorer(function, n_clusters, random_state)
+
+
+@dataclass
+class EmbeddingScorer:
+    """What `embedding_scorer` makes: unlike a closure it can be pickled, which parallel searches need."""
+
+    metric: Callable
+    n_clusters: int | None
+    random_state: int | np.random.RandomState | None
+
+    def __call__(self, estimator, X, y):
+        if not hasattr(estimator, "transform"):
+            estimator = estimator[:-1]
+        n_clusters = len(np.unique(y)) if self.n_clusters is None else self.n_clusters
+        clusters = KMeans(n_clusters, n_init=10, random_state=self.random_state).fit_predict(estimator.transform(X))
+        return float(self.metric(y, clusters))

@@ -74,7 +74,8 @@ class Trunk(nn.Module):
             self.layers[0].mean.copy_(mean)
 
     def forward(self, x):
-        return self.layers(x)
+        # what follows takes no sparse batch
+        return self.layers(x) if len(self.layers) else x.to_dense()
 
 
 class Head(nn.Module):
@@ -110,6 +111,9 @@ class Head(nn.Module):
 class Autoencoder(nn.Module):
     """Compose x -> encoder -> q(z|x) -> z -> decoder -> p(x|z).
 
+    Given covariates c, such as the batch of each row in one-hot form, it models p(x|z, c), so that z need not tell of
+    what c tells. Without any, c has no columns.
+
     Parameters
     ----------
     encoder : Module
@@ -117,17 +121,20 @@ class Autoencoder(nn.Module):
     latent : Module
         One of `skvae.latents`: maps hidden features to q(z|x) over J dimensions.
     decoder : Module
-        Maps z (B, J) to hidden features (B, H').
+        Maps z and c, (B, J + C), to hidden features (B, H').
     likelihood : Module
         One of `skvae.likelihoods`: maps hidden features to p(x|z).
+    encodes_covariates : bool, default=False
+        Whether the latent sees c beside the encoder's features, (B, H + C).
     """
 
-    def __init__(self, encoder, latent, decoder, likelihood):
+    def __init__(self, encoder, latent, decoder, likelihood, *, encodes_covariates=False):
         super().__init__()
         self.encoder = encoder
         self.latent = latent
         self.decoder = decoder
         self.likelihood = likelihood
+        self.encodes_covariates = encodes_covariates
 
     @property
     def code_size(self):
@@ -136,28 +143,36 @@ class Autoencoder(nn.Module):
         layers = (*self.encoder.parameters(), *self.latent.parameters())
         return max(parameter.numel() for parameter in layers if parameter.ndim == 1)
 
-    def encode(self, x):
+    def encode(self, x, c):
         """Return the parameters of q(z|x), a tuple of tensors (B, J)."""
-        return self.latent(self.encoder(self.likelihood.encoder_input(x)))
+        h = self.encoder(self.likelihood.encoder_input(x))
+        return self.latent(torch.cat([h, c], dim=1) if self.encodes_covariates else h)
 
-    def decode(self, z):
-        """Return E[x|z], shape (B, D)."""
-        return self.likelihood.mean(self.decoder(z))
+    def decode(self, z, c):
+        """Return the decoder's hidden features, shape (B, H')."""
+        return self.decoder(torch.cat([z.to_dense(), c], dim=1))
 
-    def denoise(self, x, total):
-        """Return E[x|z], shape (B, D), at the mean of q(z|x), for rows of a total, or None for their own."""
-        total = totals(x) if total is None else total
-        return self.likelihood.mean(self.decoder(self.latent.mean(self.encode(x))), total)
+    def mean(self, z, c, total=None):
+        """Return E[x|z], shape (B, D), for rows of a total, by default the mean one of the data."""
+        return self.likelihood.mean(self.decode(z, c), total)
 
-    def log_prob(self, x, q, u):
-        """Return log p(x|z), shape (B,), at the sample z of q that the uniform numbers u make."""
-        return self.likelihood.log_prob(self.decoder(self.latent.sample(q, u)), x)
+    def denoise(self, x, c, total=None, to=None):
+        """Return E[x|z], shape (B, D), at the mean of q(z|x).
 
-    def forward(self, x, generator):
+        It is for rows of a total and covariates `to`, (1, C), by default the rows' own.
+        """
+        z = self.latent.mean(self.encode(x, c))
+        return self.mean(z, c if to is None else to.to(c).expand_as(c), totals(x) if total is None else total)
+
+    def log_prob(self, x, c, z):
+        """Return log p(x|z), shape (B,)."""
+        return self.likelihood.log_prob(self.decode(z, c), x)
+
+    def forward(self, x, c, generator):
         """Return log p(x|z) (B,) at one z ~ q(z|x), and KL(q || p) per dimension (B, J)."""
-        q = self.encode(x)
+        q = self.encode(x, c)
         u = torch.rand(self.latent.n_uniforms, *q[0].shape, generator=generator, device=q[0].device)
-        return self.log_prob(x, q, u), self.latent.kl(q)
+        return self.log_prob(x, c, self.latent.sample(q, u)), self.latent.kl(q)
 
 
 def initialize(module, generator):

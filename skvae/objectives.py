@@ -42,7 +42,7 @@ class BetaELBO:
         return step / self.n_warmup_steps
 
 
-def importance_weighted(module, x, n_samples):
+def importance_weighted(module, x, c, n_samples):
     """Return log (1/K) sum_k p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x), of each row of x, shape (B,).
 
     A lower bound of log p(x) in expectation, tighter than the ELBO and tight as K grows (Burda et al. 2016,
@@ -53,15 +53,16 @@ def importance_weighted(module, x, n_samples):
     module : Autoencoder
         The model, whose latent is a distribution.
     x : tensor or SparseBatch of shape (B, D)
+    c : tensor of shape (B, C)
+        Covariates.
     n_samples : int
         K.
     """
-    q = module.encode(x)
+    q = module.encode(x, c)
     total = torch.full_like(q[0][:, 0], -torch.inf)
     for u in uniforms(module.latent.n_uniforms, q[0], n_samples):
         z = module.latent.sample(q, u)
-        log_prob = module.likelihood.log_prob(module.decoder(z), x)
-        total = torch.logaddexp(total, log_prob + module.latent.log_weight(q, z).sum(dim=1))
+        total = torch.logaddexp(total, module.log_prob(x, c, z) + module.latent.log_weight(q, z).sum(dim=1))
     return total - math.log(n_samples)
 
 
@@ -73,7 +74,7 @@ def uniforms(n_uniforms, like, n_samples):
         yield u.reshape(n_uniforms, 1, n_components).to(like)
 
 
-def elbo(module, x):
+def elbo(module, x, c):
     """Return the evidence lower bound of log p(x), at beta = 1, of each row of x, shape (B,).
 
     Parameters
@@ -81,10 +82,12 @@ def elbo(module, x):
     module : Autoencoder
         The model. With a point for its latent it gives the log-likelihood of the reconstruction.
     x : tensor or SparseBatch of shape (B, D)
+    c : tensor of shape (B, C)
+        Covariates.
     """
-    q = module.encode(x)
+    q = module.encode(x, c)
     if module.latent.n_uniforms == 0:
-        return module.log_prob(x, q, None)
+        return module.log_prob(x, c, module.latent.mean(q))
     samples = uniforms(module.latent.n_uniforms, q[0], N_SCORE_SAMPLES)
-    log_prob = sum(module.log_prob(x, q, u) for u in samples) / N_SCORE_SAMPLES
+    log_prob = sum(module.log_prob(x, c, module.latent.sample(q, u)) for u in samples) / N_SCORE_SAMPLES
     return log_prob - module.latent.kl(q).sum(dim=1)

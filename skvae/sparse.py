@@ -160,16 +160,18 @@ def _(x: SparseBatch, function):
 
 
 @singledispatch
-def power_sums(x):
-    """Return the sums of x and of x^2 over the rows, two float64 tensors (D,)."""
+def power_sums(x, weights):
+    """Return the sums of w x and of w x^2 over the rows, with weights w (B,): two float64 tensors (D,)."""
     x = x.double()
-    return x.sum(dim=0), x.square().sum(dim=0)
+    weighted = weights[:, None] * x
+    return weighted.sum(dim=0), (weighted * x).sum(dim=0)
 
 
 @power_sums.register
-def _(x: SparseBatch):
+def _(x: SparseBatch, weights):
     values, sums = x.rows.values.double(), torch.zeros(x.shape[1], dtype=torch.float64)
-    return tuple(sums.index_add(0, x.rows.indices, power) for power in (values, values.square()))
+    weighted = weights[x.row_of_entry] * values
+    return tuple(sums.index_add(0, x.rows.indices, power) for power in (weighted, weighted * values))
 
 
 @singledispatch

@@ -5,13 +5,12 @@ import traceback
 from contextlib import suppress
 from functools import partial
 
-import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from tqdm.auto import tqdm
 
-from skvae.batching import Rows, ShuffledBatches, feature_moments
+from skvae.batching import ShuffledBatches, feature_moments
 from skvae.schedules import SCHEDULES
 
 # Terms of the objective that are logged at each epoch: means over samples, sums over features and latent dimensions.
@@ -61,8 +60,8 @@ class Net(NeuralNet):
             self.follow_schedule()
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
-            sums = sums + len(batch[0]) * step["terms"]
-            n_samples += len(batch[0])
+            sums = sums + len(batch[1]) * step["terms"]
+            n_samples += len(batch[1])
             self.notify("on_batch_end", batch=batch, training=training, **step)
         means = (sums / n_samples).tolist()
         best = min((epoch["train_loss"] for epoch in self.history[:-1]), default=math.inf)
@@ -77,9 +76,9 @@ class Net(NeuralNet):
             )
 
     def train_step(self, batch, **fit_params):
-        x, _ = batch
+        (x, covariates), _ = batch
         self.optimizer_.zero_grad()
-        log_prob, kl = self.module_(x, **fit_params)
+        log_prob, kl = self.module_(x, covariates, **fit_params)
         loss = self.criterion_(log_prob, kl, self.n_steps_)
         loss.backward()
         self.notify("on_grad_computed", named_parameters=self.module_.named_parameters(), batch=batch, training=True)
@@ -115,7 +114,8 @@ class ProgressBar(Callback):
 def train(
     module,
     objective,
-    X,
+    rows,
+    weights,
     *,
     max_epochs,
     n_steps,
@@ -128,7 +128,7 @@ def train(
     callbacks,
     verbose,
 ):
-    """Minimise an objective over the rows of X with Adam.
+    """Minimise an objective over rows with Adam.
 
     Parameters
     ----------
@@ -136,8 +136,10 @@ def train(
         Trained in place.
     objective : callable
         One of `skvae.objectives`.
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
-        Batches are float32.
+    rows : Rows
+        The data, float32.
+    weights : ndarray of shape (n_samples,)
+        How often an epoch visits each row.
     n_steps : int
         Gradient steps in `max_epochs`.
     shuffle_seed, noise_seed : int
@@ -155,8 +157,7 @@ def train(
     for callback in callbacks or ():
         if not isinstance(callback[-1] if isinstance(callback, tuple) else callback, Callback):
             raise TypeError(f"callbacks holds {callback!r}, must hold skorch callbacks, or pairs of a name and one.")
-    rows = Rows(X, np.float32, trains=True)
-    start(module, rows)
+    start(module, rows, weights)
     reports = {0: [], 1: [("progress", ProgressBar())]}.get(verbose, [])
     net = Net(
         module,
@@ -167,6 +168,7 @@ def train(
         max_epochs=max_epochs,
         batch_size=batch_size,
         iterator_train=ShuffledBatches,
+        iterator_train__weights=weights,
         iterator_train__generator=torch.Generator().manual_seed(shuffle_seed),
         iterator_train__device=device,
         train_split=None,
@@ -191,12 +193,12 @@ def train(
     return net
 
 
-def start(module, rows):
+def start(module, rows, weights):
     """Before training, set what the moments of the features tell of an autoencoder's parameters."""
-    mean, variance = feature_moments(rows)
+    mean, variance = feature_moments(rows, weights)
     module.likelihood.start(mean, variance)
     if module.likelihood.support == "counts":  # the encoder sees something else than x
-        mean, _ = feature_moments(rows, module.likelihood.encoder_input)
+        mean, _ = feature_moments(rows, weights, module.likelihood.encoder_input)
     module.encoder.start(mean)
 
 

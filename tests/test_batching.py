@@ -11,52 +11,97 @@ DENSE = np.random.default_rng(0).poisson(0.3, size=(23, 7)).astype(np.float64)
 FORMS = {"dense": DENSE, "csr_matrix": sparse.csr_matrix(DENSE), "csr_array": sparse.csr_array(DENSE)}
 
 
-def shuffled(rows, seed=0):
-    return ShuffledBatches(rows, 5, torch.Generator().manual_seed(seed), "cpu")
+def shuffled(rows, weights=None, seed=0):
+    weights = np.ones(len(rows)) if weights is None else np.asarray(weights, dtype=float)
+    return ShuffledBatches(rows, weights, 5, torch.Generator().manual_seed(seed), "cpu")
+
+
+def rows_of(iterator):
+    """Return the rows of a pass, sorted."""
+    return sorted(map(tuple, torch.cat([x for _, x in iterator]).numpy()))
 
 
 @pytest.mark.parametrize("X", FORMS.values(), ids=FORMS)
 def test_rows_are_dense_tensors_of_the_dtype(X):
-    batch = Rows(X, np.float32)[np.array([3, 1])]
+    batch, _ = Rows(X, np.float32)[np.array([3, 1])]
     assert batch.dtype == torch.float32
     np.testing.assert_array_equal(batch, DENSE[[3, 1]])
 
 
 def test_rows_share_no_memory_with_x():
     X = DENSE.copy()
-    Rows(X, np.float64)[slice(0, 2)].zero_()
+    x, _ = Rows(X, np.float64)[slice(0, 2)]
+    x.zero_()
     np.testing.assert_array_equal(X, DENSE)
 
 
 @pytest.mark.parametrize("X", FORMS.values(), ids=FORMS)
 def test_a_pass_holds_each_row_once(X):
-    seen = torch.cat([x for x, _ in shuffled(Rows(X, np.float64))]).numpy()
-    assert sorted(map(tuple, seen)) == sorted(map(tuple, DENSE))
+    assert rows_of(shuffled(Rows(X, np.float64))) == sorted(map(tuple, DENSE))
+
+
+def test_covariates_are_one_in_the_column_of_the_category():
+    categories = np.arange(23) % 3
+    _, covariates = Rows(DENSE, np.float32, categories, 3)[np.array([0, 4, 5])]
+    np.testing.assert_array_equal(covariates, np.eye(3, dtype=np.float32))
+    (x, covariates), _ = next(iter(shuffled(Rows(categories[:, np.newaxis] * 1.0, np.float32, categories, 3))))
+    np.testing.assert_array_equal(covariates.argmax(dim=1), x[:, 0])
+
+
+def test_without_categories_there_are_no_covariates():
+    _, covariates = Rows(DENSE, np.float32)[:4]
+    assert covariates.shape == (4, 0)
+
+
+def test_a_pass_holds_each_row_as_often_as_its_weight():
+    weights = np.arange(23) % 4
+    assert rows_of(shuffled(Rows(DENSE, np.float64), weights)) == sorted(map(tuple, DENSE.repeat(weights, axis=0)))
+
+
+def test_passes_hold_each_row_as_often_as_its_fractional_weight_on_average():
+    weights = np.linspace(0.1, 2.1, 23)
+    iterator = shuffled(Rows(np.arange(23.0)[:, np.newaxis], np.float64), weights)
+    visits = sum(np.bincount(np.concatenate(rows_of(iterator)).astype(int), minlength=23) for _ in range(2000))
+    # a row comes the next lower or the next higher integer of times
+    error = np.sqrt(0.25 / 2000)
+    np.testing.assert_allclose(visits / 2000, weights * (round(weights.sum()) / weights.sum()), atol=4 * error)
+
+
+@pytest.mark.parametrize("X", FORMS.values(), ids=FORMS)
+def test_batches_do_not_depend_on_the_order_of_x(X):
+    order = np.random.default_rng(1).permutation(23)
+    for (x, c), (other, other_c) in zip(
+        *([pair for pair, _ in shuffled(Rows(X[i], np.float64, i % 2, 2))] for i in (np.arange(23), order)), strict=True
+    ):
+        torch.testing.assert_close(x, other, rtol=0, atol=0)
+        torch.testing.assert_close(c, other_c, rtol=0, atol=0)
 
 
 def test_batches_are_even_and_at_most_of_the_batch_size():
-    assert [len(x) for x, _ in shuffled(Rows(DENSE, np.float32))] == [5, 5, 5, 4, 4]
+    assert [len(x) for _, x in shuffled(Rows(DENSE, np.float32))] == [5, 5, 5, 4, 4]
 
 
 def test_each_pass_has_a_new_order_that_the_generator_sets():
     iterator, twin = shuffled(Rows(DENSE, np.float32)), shuffled(Rows(DENSE, np.float32))
-    first, second = (torch.cat([x for x, _ in iterator]) for _ in range(2))
+    first, second = (torch.cat([x for _, x in iterator]) for _ in range(2))
     assert not torch.equal(first, second)
-    assert torch.equal(first, torch.cat([x for x, _ in twin]))
+    assert torch.equal(first, torch.cat([x for _, x in twin]))
 
 
 @pytest.mark.parametrize("X", FORMS.values(), ids=FORMS)
 def test_feature_moments_are_exact(X):
-    mean, variance = feature_moments(Rows(X, np.float32))
-    np.testing.assert_allclose(mean, DENSE.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(variance, DENSE.var(axis=0), rtol=1e-12)
+    weights = np.linspace(0, 3, 23)
+    mean, variance = feature_moments(Rows(X, np.float32), weights)
+    expected = np.average(DENSE, axis=0, weights=weights)
+    np.testing.assert_allclose(mean, expected, rtol=1e-12)
+    np.testing.assert_allclose(variance, np.average((DENSE - expected) ** 2, axis=0, weights=weights), rtol=1e-12)
 
 
 @pytest.mark.parametrize("n_elements", [1, 28, 1000])
 @pytest.mark.parametrize("X", FORMS.values(), ids=FORMS)
 def test_map_batches_stacks_the_results_in_order(X, n_elements, monkeypatch):
     monkeypatch.setattr(batching, "MAX_BATCH_ELEMENTS", n_elements)
-    result = map_batches(lambda x: 2 * x[:, :3], X, X.dtype, 3, "cpu")
+    result = map_batches(lambda x, c: 2 * x[:, :3] + c, Rows(X, X.dtype, np.ones(23, dtype=int), 1), 3, "cpu")
     np.testing.assert_array_equal(result, 2 * DENSE[:, :3])
 
 
@@ -73,21 +118,22 @@ def wide():
 
 
 def test_wide_sparse_rows_stay_sparse(wide):
-    batch = Rows(wide, np.float32, trains=True)[np.array([3, 1])]
+    batch, _ = Rows(wide, np.float32, trains=True)[np.array([3, 1])]
     assert isinstance(batch, SparseBatch)
     assert batch.rows.values.dtype == torch.float32
     np.testing.assert_array_equal(batch.to_dense(), wide[[3, 1]].toarray().astype(np.float32))
     dense = sparse.csr_array(np.ones((40, 5000)))
-    assert isinstance(Rows(dense, np.float32)[:2], torch.Tensor)
+    assert isinstance(Rows(dense, np.float32)[:2][0], torch.Tensor)
 
 
 def test_moments_of_sparse_rows_are_exact(wide):
-    mean, variance = feature_moments(Rows(wide, np.float64))
+    mean, variance = feature_moments(Rows(wide, np.float64), np.ones(40))
     np.testing.assert_allclose(mean, wide.toarray().mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(variance, wide.toarray().var(axis=0), rtol=1e-10, atol=1e-15)
 
 
 def test_duplicate_entries_are_summed_and_x_is_not_changed(wide):
     halves = sparse.csr_array((np.repeat(wide.data / 2, 2), np.repeat(wide.indices, 2), 2 * wide.indptr), wide.shape)
-    np.testing.assert_array_equal(Rows(halves, np.float64)[:40].to_dense(), wide.toarray())
+    x, _ = Rows(halves, np.float64)[:40]
+    np.testing.assert_array_equal(x.to_dense(), wide.toarray())
     assert halves.nnz == 2 * wide.nnz

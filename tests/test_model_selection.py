@@ -3,10 +3,19 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
+from sklearn.metrics import normalized_mutual_info_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from skvae import AutoencoderEmbedding, BetaVAE, BetaVSC, LogNormalizer, make_single_cell_counts
+from skvae import (
+    AutoencoderEmbedding,
+    BetaVAE,
+    BetaVSC,
+    LogNormalizer,
+    elbo_scorer,
+    embedding_scorer,
+    make_single_cell_counts,
+)
 
 ESTIMATORS = (AutoencoderEmbedding, BetaVAE, BetaVSC)
 SMALL = {"n_components": 3, "hidden_layer_sizes": (8,), "max_epochs": 5, "random_state": 0}
@@ -83,3 +92,38 @@ def test_the_own_score_prefers_enough_components():
     linear = BetaVAE(hidden_layer_sizes=(), max_epochs=150, batch_size=50, learning_rate=1e-2, random_state=0)
     search = GridSearchCV(linear, {"n_components": [1, 3]}, cv=2).fit(X)
     assert search.best_params_ == {"n_components": 3}
+
+
+def test_the_elbo_scorer_is_the_score_of_the_embedding_step(cells):
+    pipeline = make_pipeline(LogNormalizer(), BetaVAE(**SMALL), KMeans(9, n_init=2, random_state=0)).fit(cells.data)
+    X = pipeline[0].transform(cells.data)
+    assert elbo_scorer(pipeline, cells.data) == pipeline[1].score(X)
+    assert elbo_scorer(pipeline[1], X) == pipeline[1].score(X)
+    with pytest.raises(ValueError, match=r"LogNormalizer\(\) has no step with score_samples"):
+        elbo_scorer(pipeline[0], X)
+
+
+@pytest.mark.parametrize("end", [[], [TSNE(perplexity=20, random_state=0)]], ids=["embedding", "t-SNE"])
+def test_the_embedding_scorer_clusters_what_the_embedding_gives(end, cells):
+    pipeline = make_pipeline(LogNormalizer(), BetaVAE(**SMALL), *end).fit(cells.data)
+    for n_clusters, given in ((len(np.unique(cells.target)), None), (5, 5)):
+        clusters = KMeans(n_clusters, n_init=10, random_state=0).fit_predict(pipeline[:2].transform(cells.data))
+        expected = normalized_mutual_info_score(cells.target, clusters)
+        assert embedding_scorer(n_clusters=given)(pipeline, cells.data, cells.target) == expected
+
+
+@pytest.mark.parametrize("metric", ["adjusted_rand_score", normalized_mutual_info_score])
+def test_the_scorers_serve_a_parallel_grid_search(metric, cells):
+    pipeline = make_pipeline(LogNormalizer(), BetaVAE(**SMALL))
+    scoring = {"elbo": elbo_scorer, "clusters": embedding_scorer(metric, 3)}
+    search = GridSearchCV(
+        pipeline, {"betavae__beta": [0.5, 4.0]}, scoring=scoring, refit="clusters", cv=2, n_jobs=2, error_score="raise"
+    ).fit(cells.data, cells.target)
+    assert (search.cv_results_["mean_test_elbo"] < 0).all()
+    assert (abs(search.cv_results_["mean_test_clusters"]) <= 1).all()
+
+
+@pytest.mark.parametrize("metric", ["accuracy_score", None])
+def test_an_embedding_scorer_of_no_metric_of_clusters_is_an_error(metric):
+    with pytest.raises(ValueError, match="must be a callable or a name"):
+        embedding_scorer(metric)

@@ -92,9 +92,14 @@ def linear_gaussian():
     return linear_gaussian_model(loadings, offset), x, exact
 
 
+def none(x):
+    """Return covariates of no columns."""
+    return x.new_zeros(len(x), 0)
+
+
 def elbo_samples(model, x, n):
     draw = generator(2)
-    terms = (model(x, draw) for _ in range(n))
+    terms = (model(x, none(x), draw) for _ in range(n))
     return torch.stack([(log_prob - kl.sum(dim=1)).detach() for log_prob, kl in terms])
 
 
@@ -116,13 +121,14 @@ def test_the_elbo_of_another_posterior_is_lower(linear_gaussian):
 def test_the_importance_weighted_bound_of_the_exact_posterior_is_the_log_likelihood(linear_gaussian):
     model, x, exact = linear_gaussian
     for n_samples in (1, 8):
-        np.testing.assert_allclose(importance_weighted(model, x, n_samples).detach(), exact, rtol=1e-9)
+        np.testing.assert_allclose(importance_weighted(model, x, none(x), n_samples).detach(), exact, rtol=1e-9)
 
 
 def test_the_importance_weighted_bound_of_another_posterior_grows_to_the_log_likelihood(linear_gaussian):
     model, x, exact = linear_gaussian
     with torch.no_grad():
         model.latent.mu.bias += 0.7
-    bounds = [importance_weighted(model, x, n_samples).detach().numpy().mean() for n_samples in (1, 16, 256, 4096)]
-    assert elbo(model, x).detach().numpy().mean() < bounds[1] < bounds[2] < exact.mean() + 0.02
+    c = none(x)
+    bounds = [importance_weighted(model, x, c, k).detach().numpy().mean() for k in (1, 16, 256, 4096)]
+    assert elbo(model, x, c).detach().numpy().mean() < bounds[1] < bounds[2] < exact.mean() + 0.02
     assert bounds[3] == pytest.approx(exact.mean(), abs=0.02)

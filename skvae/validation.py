@@ -1,0 +1,93 @@
+"""Validation of what the estimators' methods are given, beyond what scikit-learn checks."""
+
+import warnings
+from numbers import Integral
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils.validation import _check_sample_weight, check_non_negative
+
+# Values of X that are looked at for fractions.
+N_CHECKED = 2**20
+
+
+def check_widths(name, widths):
+    """Raise a ValueError unless a parameter holds widths of layers."""
+    if not all(isinstance(width, Integral) and width >= 1 for width in widths):
+        raise ValueError(f"{name} == {widths!r}, must hold only integers >= 1.")
+
+
+def check_support(X, support, estimator):
+    """Raise a ValueError unless a likelihood of that support admits X; warn of counts that are no integers."""
+    if support == "real":
+        return
+    check_non_negative(X, estimator)
+    values = X.data if issparse(X) else X
+    if support == "binary" and values.max(initial=0) > 1:
+        raise ValueError(f"X of {estimator} holds {values.max()}; expected values from 0 to 1 for 'bernoulli'.")
+    sample = values.ravel(order="K")[:N_CHECKED]  # in the order in memory, which needs no copy
+    fractions = sample[sample != np.rint(sample)]
+    if support == "counts" and len(fractions):
+        warnings.warn(
+            f"X holds {fractions[0]}; expected counts, integers >= 0, for a likelihood of counts. Normalised data suit "
+            "'gaussian'.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def check_weights(sample_weight, X):
+    """Return the weight of each row, float64, ones for None."""
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if weights.sum() < 1:
+        raise ValueError(
+            f"sample_weight has the sum {weights.sum():.3g}, must be 1 or more: a weight is the number of times that "
+            "an epoch visits the row. Zero weights alone leave none."
+        )
+    return weights
+
+
+def find_batches(batch, X):
+    """Return the distinct labels of the rows' batches, sorted, and the index of each row's, (n_samples,).
+
+    Without labels there are no batches: none are returned, and zeros.
+    """
+    if batch is None:
+        return None, np.zeros(X.shape[0], dtype=int)
+    labels = check_labels(batch, X)
+    try:
+        return np.unique(labels, return_inverse=True)
+    except TypeError:
+        raise ValueError(f"batch mixes types, such as {set(map(type, labels))}; expected strings or numbers.") from None
+
+
+def index_batches(batch, X, known, *, required):
+    """Return the index of each row's batch in `known`, the batches of `fit`; zeros without labels.
+
+    Raises
+    ------
+    ValueError
+        If `batch` is not what `fit` was given: has other labels, is missing though `required`, or is given though
+        `fit` was given none.
+    """
+    if batch is None:
+        if known is not None and required:
+            raise ValueError(f"batch is None; expected the batch of each row, one of {known.tolist()}, as in fit.")
+        return np.zeros(X.shape[0], dtype=int)
+    if known is None:
+        raise ValueError(f"batch == {batch!r}, must be None: fit was given none.")
+    labels = check_labels(batch, X)
+    unknown = sorted(set(labels.tolist()) - set(known.tolist()), key=str)
+    if unknown:
+        raise ValueError(f"batch holds {unknown}; expected one of {known.tolist()} for each row, the batches of fit.")
+    return np.searchsorted(known, labels)
+
+
+def check_labels(batch, X):
+    """Return the label of each row, (n_samples,); one label is that of all rows."""
+    if np.ndim(batch) == 0:
+        batch = np.full(X.shape[0], batch)
+    labels = column_or_1d(check_array(batch, ensure_2d=False, dtype=None, input_name="batch"))
+    check_consistent_length(X, labels)
+    return labels
