@@ -64,6 +64,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     head_layer_sizes: Sequence[int] = ()
     activation: str = "gelu"
     first_activation: str | None = None
+    input_dropout: float | str = "auto"
     encode_batch: bool = False
     max_epochs: int | str = "auto"
     batch_size: int = 128
@@ -83,6 +84,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         "head_layer_sizes": ["array-like"],
         "activation": [StrOptions(ACTIVATIONS.keys())],
         "first_activation": [StrOptions(ACTIVATIONS.keys()), None],
+        "input_dropout": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
         "encode_batch": ["boolean"],
         "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -402,7 +404,12 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         decoder = Trunk(self.n_components + n_batches, widths[::-1], self.activation)
         likelihood = LIKELIHOODS[self.likelihood](decoder.n_outputs, n_features)
         return Autoencoder(
-            encoder, self._make_latent(head), decoder, likelihood, encodes_covariates=bool(self.encode_batch)
+            encoder,
+            self._make_latent(head),
+            decoder,
+            likelihood,
+            input_dropout=self.input_dropout,
+            encodes_covariates=bool(self.encode_batch),
         )
 
     def _active(self, kl):

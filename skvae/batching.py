@@ -60,6 +60,11 @@ class Rows(Dataset):
         """Elements that a batch holds for each row."""
         return self.X.nnz / len(self) if self.stays_sparse else self.X.shape[1]
 
+    def density(self, weights):
+        """Return the weighted mean share of non-zeros in a row."""
+        n_nonzero = np.diff(self.X.indptr) if sparse.issparse(self.X) else np.count_nonzero(self.X, axis=1)
+        return np.average(n_nonzero, weights=weights) / self.X.shape[1]
+
     def __getitem__(self, rows):
         return self._features(rows), one_hot(self.categories[rows], self.n_categories, self.dtype)
 

@@ -264,7 +264,7 @@ class LinearMean(nn.Linear):
     makes_dense = False
 
     def start(self, mean, variance):
-        self.makes_dense = bool(mean.square().sum() > MAX_OFFSET * variance.sum())
+        self.makes_dense = is_offset(mean, variance)
         with torch.no_grad():
             self.bias.copy_(mean)
 
@@ -300,6 +300,11 @@ class Proportions(nn.Module):
     def mean(self, h, total=None):
         """Return the rates of rows of that total, (B, 1), or of the mean total of the data."""
         return (self.mean_total if total is None else total) * F.softmax(self.logits(h), dim=1)
+
+
+def is_offset(mean, variance):
+    """Return whether what varies is small beside the means of the features."""
+    return bool(mean.square().sum() > MAX_OFFSET * variance.sum())
 
 
 def log_normalized(x):

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from skvae.sparse import centered_linear, totals
+from skvae.sparse import centered_linear, drop, totals
 
 ACTIVATIONS = {
     "identity": nn.Identity,
@@ -124,16 +124,19 @@ class Autoencoder(nn.Module):
         Maps z and c, (B, J + C), to hidden features (B, H').
     likelihood : Module
         One of `skvae.likelihoods`: maps hidden features to p(x|z).
+    input_dropout : float in [0, 1) or "auto", default=0.0
+        Share of the non-zeros of x that the encoder does not see in training. "auto" is set before training.
     encodes_covariates : bool, default=False
         Whether the latent sees c beside the encoder's features, (B, H + C).
     """
 
-    def __init__(self, encoder, latent, decoder, likelihood, *, encodes_covariates=False):
+    def __init__(self, encoder, latent, decoder, likelihood, *, input_dropout=0.0, encodes_covariates=False):
         super().__init__()
         self.encoder = encoder
         self.latent = latent
         self.decoder = decoder
         self.likelihood = likelihood
+        self.input_dropout = input_dropout
         self.encodes_covariates = encodes_covariates
 
     @property
@@ -143,9 +146,12 @@ class Autoencoder(nn.Module):
         layers = (*self.encoder.parameters(), *self.latent.parameters())
         return max(parameter.numel() for parameter in layers if parameter.ndim == 1)
 
-    def encode(self, x, c):
-        """Return the parameters of q(z|x), a tuple of tensors (B, J)."""
-        h = self.encoder(self.likelihood.encoder_input(x))
+    def encode(self, x, c, generator=None):
+        """Return the parameters of q(z|x), a tuple of tensors (B, J); with a generator, from x with dropout."""
+        x = self.likelihood.encoder_input(x)
+        if generator is not None and self.input_dropout > 0:
+            x = drop(x, self.input_dropout, generator)
+        h = self.encoder(x)
         return self.latent(torch.cat([h, c], dim=1) if self.encodes_covariates else h)
 
     def decode(self, z, c):
@@ -170,7 +176,7 @@ class Autoencoder(nn.Module):
 
     def forward(self, x, c, generator):
         """Return log p(x|z) (B,) at one z ~ q(z|x), and KL(q || p) per dimension (B, J)."""
-        q = self.encode(x, c)
+        q = self.encode(x, c, generator)
         u = torch.rand(self.latent.n_uniforms, *q[0].shape, generator=generator, device=q[0].device)
         return self.log_prob(x, c, self.latent.sample(q, u)), self.latent.kl(q)
 

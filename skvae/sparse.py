@@ -6,6 +6,7 @@ their values. The gradient needs the columns in the same form, so a batch that t
 
 from functools import cached_property, singledispatch
 
+import numpy as np
 import torch
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -45,6 +46,10 @@ class Bags:
         """Return the bags with `function` applied to each tensor."""
         return Bags(function(self.starts), function(self.indices), function(self.values))
 
+    def with_values(self, values):
+        """Return the bags of other values in the same places."""
+        return Bags(self.starts, self.indices, values)
+
     def sums(self, table, values=None):
         """Return the sum over each bag of value times the row of `table`, (n, K) -> (n_bags, K)."""
         weights = self.values if values is None else values
@@ -62,26 +67,35 @@ class SparseBatch:
         B and D.
     rows : Bags
         B of them.
-    columns : Bags or None
-        The same non-zeros in D bags, which gradients need.
+    places : Bags or None
+        D bags, the columns, which gradients need: their values are the places of the non-zeros in `rows`.
     """
 
-    def __init__(self, shape, rows, columns):
+    def __init__(self, shape, rows, places):
         self.shape = shape
         self.rows = rows
-        self.columns = columns
+        self.places = places
 
     @classmethod
     def from_scipy(cls, matrix, *, trains):
         """Return the rows of a CSR matrix without duplicates; `trains` says whether gradients will be asked for."""
-        return cls(matrix.shape, Bags.from_scipy(matrix), Bags.from_scipy(matrix.tocsc()) if trains else None)
+        places = None
+        if trains:
+            numbered = type(matrix)((np.arange(matrix.nnz), matrix.indices, matrix.indptr), matrix.shape)
+            places = Bags.from_scipy(numbered.tocsc())
+        return cls(matrix.shape, Bags.from_scipy(matrix), places)
 
     def __len__(self):
         return self.shape[0]
 
+    @cached_property
+    def columns(self):
+        """The same non-zeros in D bags."""
+        return self.places.with_values(self.rows.values[self.places.values])
+
     def map(self, function):
         """Return the batch with `function` applied to each tensor."""
-        return SparseBatch(self.shape, self.rows.map(function), self.columns and self.columns.map(function))
+        return SparseBatch(self.shape, self.rows.map(function), self.places and self.places.map(function))
 
     def pin_memory(self):
         return self.map(torch.Tensor.pin_memory)
@@ -152,11 +166,24 @@ def with_entries(x, function):
 
 @with_entries.register
 def _(x: SparseBatch, function):
-    rows = Bags(x.rows.starts, x.rows.indices, function(x.rows.values, x.row_of_entry))
-    columns = x.columns and Bags(
-        x.columns.starts, x.columns.indices, function(x.columns.values, x.columns.indices.long())
-    )
-    return SparseBatch(x.shape, rows, columns)
+    return SparseBatch(x.shape, x.rows.with_values(function(x.rows.values, x.row_of_entry)), x.places)
+
+
+@singledispatch
+def drop(x, share, generator):
+    """Return x with a random share of its non-zeros at zero, and the others so much larger that its mean stays."""
+    nonzero = x != 0
+    return x.masked_scatter(nonzero, thin(x[nonzero], share, generator))
+
+
+@drop.register
+def _(x: SparseBatch, share, generator):
+    return with_entries(x, lambda values, _: thin(values, share, generator))
+
+
+def thin(values, share, generator):
+    kept = torch.rand(values.shape, generator=generator, device=values.device) >= share
+    return values * kept / (1 - share)
 
 
 @singledispatch

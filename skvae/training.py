@@ -11,7 +11,12 @@ from skorch.callbacks import Callback
 from tqdm.auto import tqdm
 
 from skvae.batching import ShuffledBatches, feature_moments
+from skvae.likelihoods import is_offset
 from skvae.schedules import SCHEDULES
+
+# What an input dropout of "auto" is for rows whose share of non-zeros is no larger.
+SPARSE_DROPOUT = 0.5
+MAX_DENSITY = 0.4
 
 # Terms of the objective that are logged at each epoch: means over samples, sums over features and latent dimensions.
 TERMS = ("train_loss", "reconstruction", "kl")
@@ -24,10 +29,12 @@ class StopTraining(Exception):
 class Net(NeuralNet):
     """The skorch net behind an estimator; its module is a `skvae.networks.Autoencoder`.
 
-    `learning_rate_factor` is a function of the number of gradient steps taken so far.
+    `learning_rate_factor` is a function of the number of gradient steps taken so far. `noise_generator` is no parameter
+    of `fit`, which skorch would have routed where scikit-learn's metadata routing is on.
     """
 
     learning_rate_factor = None
+    noise_generator = None
     n_steps_ = 0
     last_factor_ = 1.0
 
@@ -78,7 +85,7 @@ class Net(NeuralNet):
     def train_step(self, batch, **fit_params):
         (x, covariates), _ = batch
         self.optimizer_.zero_grad()
-        log_prob, kl = self.module_(x, covariates, **fit_params)
+        log_prob, kl = self.module_(x, covariates, self.noise_generator)
         loss = self.criterion_(log_prob, kl, self.n_steps_)
         loss.backward()
         self.notify("on_grad_computed", named_parameters=self.module_.named_parameters(), batch=batch, training=True)
@@ -183,23 +190,29 @@ def train(
         verbose=int(verbose > 1),
     )
     net.learning_rate_factor = partial(learning_rate_at, SCHEDULES[learning_rate_schedule], n_steps)
+    net.noise_generator = torch.Generator(device).manual_seed(noise_seed)
     net.initialize()
     # Not net.fit, which swallows KeyboardInterrupt and returns a half-trained net.
     net.notify("on_train_begin", X=rows, y=None)
     with suppress(StopTraining):
-        net.fit_loop(rows, generator=torch.Generator(device).manual_seed(noise_seed))
+        net.fit_loop(rows)
     net.notify("on_train_end", X=rows, y=None)
     net.module_.eval()
+    net.noise_generator = None  # one of a GPU cannot be pickled
     return net
 
 
 def start(module, rows, weights):
-    """Before training, set what the moments of the features tell of an autoencoder's parameters."""
+    """Before training, set what the data tell of an autoencoder's parameters."""
     mean, variance = feature_moments(rows, weights)
     module.likelihood.start(mean, variance)
     if module.likelihood.support == "counts":  # the encoder sees something else than x
-        mean, _ = feature_moments(rows, weights, module.likelihood.encoder_input)
+        mean, variance = feature_moments(rows, weights, module.likelihood.encoder_input)
     module.encoder.start(mean)
+    if module.input_dropout == "auto":
+        # Measured by held-out ELBO: sparse rows gain, dense ones lose. Dropping large means would be a loud noise.
+        gains = rows.density(weights) <= MAX_DENSITY and not is_offset(mean, variance)
+        module.input_dropout = SPARSE_DROPOUT if gains else 0.0
 
 
 def learning_rate_at(schedule, n_steps, step):

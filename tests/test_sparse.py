@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from skvae.sparse import SparseBatch, centered_linear, gram, power_sums, squared_error
+from skvae.sparse import SparseBatch, centered_linear, drop, gram, power_sums, squared_error
 
 B, D, H = 6, 9, 3
 MATRIX = sparse.random_array((B, D), density=0.4, format="csr", rng=0)
@@ -100,3 +100,21 @@ def test_empty_rows_and_columns_have_errors_and_gradients():
     torch.testing.assert_close(*results)
     for own, other in zip(*(gradients(result.sum(), [h, *rest]) for result in results), strict=True):
         torch.testing.assert_close(own, other)
+
+
+def test_dropout_leaves_out_a_share_and_keeps_the_mean():
+    x = torch.full((200, 300), 2.0, dtype=torch.float64)
+    x[:, ::3] = 0
+    dropped = drop(x, 0.25, torch.Generator().manual_seed(0))
+    assert set(dropped.unique().tolist()) == {0.0, 2 / 0.75}
+    assert (dropped[:, ::3] == 0).all()
+    n = 200 * 200
+    assert dropped.sum() / n == pytest.approx(2, abs=4 * 2 * (1 / 3) ** 0.5 / n**0.5)
+
+
+def test_dropout_of_sparse_rows_is_that_of_dense_ones():
+    few, dense = (drop(x, 0.5, torch.Generator().manual_seed(0)) for x in (batch(), DENSE))
+    torch.testing.assert_close(few.to_dense(), dense, rtol=0, atol=0)
+    table = torch.eye(B, dtype=torch.float64)
+    torch.testing.assert_close(few.columns.sums(table), dense.T, rtol=0, atol=0)
+    assert 0 < (dense != 0).sum() < MATRIX.nnz
