@@ -20,8 +20,11 @@ MAX_OFFSET = 9
 # Total to which the encoder's input is normalised for counts.
 TARGET_SUM = 1e4
 
-# Bounds of the dispersion that `NegativeBinomial` starts from.
-MIN_DISPERSION, MAX_DISPERSION = 0.1, 100.0
+# Where the dispersions of `NegativeBinomial` start, and how much faster their logarithms move than other parameters:
+# Adam's steps are as long as the learning rate at most, and from nearly Poisson to what data show it is a long way.
+# The moments of a feature are no better start: they count what sets the samples apart as dispersion.
+INITIAL_DISPERSION = 10.0
+DISPERSION_SPEED = 5.0
 
 # log(omega / (1 - omega)) that `ZeroInflatedNegativeBinomial` starts from, about 0.12.
 DROPOUT_LOGIT = -2.0
@@ -165,17 +168,19 @@ class NegativeBinomial(Likelihood):
     def __init__(self, n_hidden, n_features):
         super().__init__()
         self.proportions = Proportions(n_hidden, n_features)
-        self.log_theta = nn.Parameter(torch.empty(n_features))
+        self.slow_log_theta = nn.Parameter(torch.empty(n_features))
         self.reset_constants()
 
     def reset_constants(self):
-        nn.init.zeros_(self.log_theta)
+        nn.init.constant_(self.slow_log_theta, math.log(INITIAL_DISPERSION) / DISPERSION_SPEED)
+
+    @property
+    def log_theta(self):
+        """The logarithm of the dispersions, (D,)."""
+        return DISPERSION_SPEED * self.slow_log_theta
 
     def start(self, mean, variance):
         self.proportions.start(mean)
-        theta = mean.square() / (variance - mean).clamp(min=torch.finfo(mean.dtype).tiny)
-        with torch.no_grad():
-            self.log_theta.copy_(theta.clamp(MIN_DISPERSION, MAX_DISPERSION).log())
 
     def log_prob(self, h, x):
         log_zero, rest = self.log_prob_of_zero(h, x)
@@ -184,12 +189,12 @@ class NegativeBinomial(Likelihood):
     def log_prob_of_zero(self, h, x):
         """Return log p(x_d = 0|z), (B, D), and what log p(x_d|z) has beyond it at the entries of x."""
         log_rate, _ = self.proportions(h, x)
-        # log(1 + mu / theta)
-        excess = F.softplus(log_rate - self.log_theta)
-        counts, log_theta = entries(x), at_entries(x, self.log_theta)
-        log_odds = at_entries(x, log_rate - excess) - log_theta
-        rest = counts * log_odds + log_rising_factorial(log_theta.exp(), counts) - torch.lgamma(counts + 1)
-        return -excess * self.log_theta.exp(), rest
+        log_thetas = self.log_theta
+        log_zero = -log_thetas.exp() * log1p_exp(log_rate - log_thetas)
+        counts, log_theta = entries(x), at_entries(x, log_thetas)
+        # x log(mu / (mu + theta)) + log Gamma(theta + x) / (Gamma(theta) x!)
+        log_share = -log1p_exp(log_theta - at_entries(x, log_rate))
+        return log_zero, counts * log_share + log_coefficient(log_theta.exp(), counts)
 
     def mean(self, h, total=None):
         return self.proportions.mean(h, total)
@@ -313,14 +318,16 @@ def log_normalized(x):
     return with_entries(x, lambda counts, rows: torch.log1p(counts * scale[rows]))
 
 
-def log_rising_factorial(theta, counts):
-    """Return log Gamma(theta + x) - log Gamma(theta), exact where theta is large beside x.
+def log1p_exp(x):
+    """Return log(1 + exp(x)), exact for x up to 80, where torch by default goes over to x at 20."""
+    return F.softplus(x, threshold=80)
 
-    There both terms are large and nearly equal, and float32 would lose their difference.
-    """
+
+def log_coefficient(theta, counts):
+    """Return log Gamma(theta + x) - log Gamma(theta) - log Gamma(x + 1), where float32 would lose the difference."""
     dtype = counts.dtype
     theta, counts = theta.double(), counts.double()
-    return (torch.lgamma(theta + counts) - torch.lgamma(theta)).to(dtype)
+    return (torch.lgamma(theta + counts) - torch.lgamma(theta) - torch.lgamma(counts + 1)).to(dtype)
 
 
 LIKELIHOODS = {
