@@ -13,10 +13,10 @@ vsc = BetaVSC(alpha=0.2, random_state=0).fit(X)
 Z = vsc.transform(X)
 
 # d E[x|z] / d z at the posterior means of some cells, a (genes, dimensions) matrix for each
-decode = vsc.net_.module_.decode
+decode = vsc.net_.module_.mean
 some = torch.as_tensor(Z[::5], dtype=torch.float32)
 with torch.no_grad():
-    slopes = vmap(jacfwd(lambda z: decode(z[np.newaxis])[0]))(some).mean(dim=0).numpy()
+    slopes = vmap(jacfwd(lambda z: decode(z[np.newaxis], torch.zeros(1, 0))[0]))(some).mean(dim=0).numpy()
 
 for j in np.flatnonzero(vsc.active_components_):
     means = np.array([Z[cells.target == label, j].mean() for label in range(len(cells.target_names))])

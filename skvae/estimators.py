@@ -44,8 +44,8 @@ class AutoencoderEmbedding(BaseEmbedding):
         Activation of the encoder's first layer, from the same list; None for `activation`.
     input_dropout : float in [0, 1) or "auto", default="auto"
         Share of the non-zero values of X that the encoder does not see in a training step, others each time: otherwise
-        it learns sparse rows by heart. "auto" is 0.7 for likelihoods of counts and 0.5 for others if at most 40% of X
-        is not zero and means are not much larger than deviations, else 0.
+        it learns sparse rows by heart. "auto" is 0.5 if at most 40% of X is not zero and means are not much larger than
+        deviations, else 0.
     encode_batch : bool, default=False
         Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
         needs its batch.
@@ -158,8 +158,8 @@ class BetaVAE(BaseEmbedding):
         Activation of the encoder's first layer, from the same list; None for `activation`.
     input_dropout : float in [0, 1) or "auto", default="auto"
         Share of the non-zero values of X that the encoder does not see in a training step, others each time: otherwise
-        it learns sparse rows by heart. "auto" is 0.7 for likelihoods of counts and 0.5 for others if at most 40% of X
-        is not zero and means are not much larger than deviations, else 0.
+        it learns sparse rows by heart. "auto" is 0.5 if at most 40% of X is not zero and means are not much larger than
+        deviations, else 0.
     encode_batch : bool, default=False
         Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
         needs its batch.
@@ -278,8 +278,8 @@ class BetaVSC(BaseEmbedding):
         Activation of the encoder's first layer, from the same list; None for `activation`.
     input_dropout : float in [0, 1) or "auto", default="auto"
         Share of the non-zero values of X that the encoder does not see in a training step, others each time: otherwise
-        it learns sparse rows by heart. "auto" is 0.7 for likelihoods of counts and 0.5 for others if at most 40% of X
-        is not zero and means are not much larger than deviations, else 0.
+        it learns sparse rows by heart. "auto" is 0.5 if at most 40% of X is not zero and means are not much larger than
+        deviations, else 0.
     encode_batch : bool, default=False
         Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
         needs its batch.

@@ -51,6 +51,7 @@ REPORT_TRAINING = {
     "head_layer_sizes": (16,),
     "first_activation": "identity",
     "activation": "relu",
+    "input_dropout": 0.0,
     "likelihood": "unit_gaussian",
     "max_epochs": 200,
     "batch_size": 256,
