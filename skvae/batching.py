@@ -160,7 +160,7 @@ class ShuffledBatches:
         n_visits = count_visits(self.ends[-1])
         start = torch.rand((), generator=self.generator, dtype=torch.float64).item()
         cuts = (np.arange(n_visits) + start) * (self.ends[-1] / n_visits)
-        visits = self.order[np.searchsorted(self.ends, cuts, side="right")]
+        visits = self.order[np.searchsorted(self.ends[:-1], cuts, side="right")]
         shuffled = torch.randperm(n_visits, generator=self.generator)
         for batch in shuffled.tensor_split(count_batches(n_visits, self.batch_size)):
             x, covariates = move(self.rows[visits[batch.numpy()]], self.device)
