@@ -380,8 +380,9 @@ def test_the_importance_weighted_bound_is_tighter_than_the_elbo(Estimator, likel
     settings = {**SMALL, "max_epochs": 40, "batch_size": 30, "likelihood": likelihood}
     model = Estimator(**settings).fit(data)
     few, many = (model.log_likelihood(data, n_samples=n).mean() for n in (256, 1024))
-    assert model.score(data) < few
-    assert few == pytest.approx(many, abs=0.05)  # nats: the posterior is close, so that few samples do
+    gain = few - model.score(data)
+    assert gain > 0
+    assert abs(many - few) < gain / 4  # four times the samples find little more
 
 
 @pytest.mark.parametrize("Estimator", VARIATIONAL)
