@@ -199,7 +199,8 @@ def train(
         net.fit_loop(rows)
     net.notify("on_train_end", X=rows, y=None)
     net.module_.eval()
-    net.noise_generator = None  # one of a GPU cannot be pickled
+    # not for pickles: a generator of a GPU cannot be pickled, and weights are as many as the rows
+    net.noise_generator = net.iterator_train__weights = None
     return net
 
 

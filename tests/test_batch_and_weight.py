@@ -1,5 +1,7 @@
 """The metadata of rows: their batch and their weight, given directly and routed."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -152,6 +154,11 @@ def test_the_order_of_rows_does_not_matter(Estimator, X, batch):
     order = np.random.default_rng(0).permutation(120)
     Z = Estimator(**SMALL).fit(X, batch=batch).transform(X)
     np.testing.assert_array_equal(Estimator(**SMALL).fit(X[order], batch=batch[order]).transform(X), Z)
+
+
+def test_pickles_hold_no_weights(X):
+    vae = BetaVAE(**SMALL).fit(X, sample_weight=np.linspace(1, 2, 120))
+    assert np.linspace(1, 2, 120).tobytes() not in pickle.dumps(vae)
 
 
 def test_the_score_is_a_weighted_mean(fitted, X, batch):

@@ -709,3 +709,12 @@ def test_dropout_is_of_training_alone(cells):
     module = vae.net_.module_
     module.input_dropout = 0.9
     np.testing.assert_array_equal(vae.transform(cells.data), Z)
+
+
+@every_estimator
+def test_a_linear_encoder_takes_wide_sparse_rows(Estimator):
+    wide = sparse.random_array((90, 1500), density=0.05, format="csr", rng=0)
+    few, dense = (
+        Estimator(**{**SMALL, "hidden_layer_sizes": ()}).fit_transform(data) for data in (wide, wide.toarray())
+    )
+    np.testing.assert_allclose(few, dense, rtol=1e-3, atol=1e-4)
