@@ -55,16 +55,17 @@ def bare_loop(X, epochs):
     from skvae import BetaVAE
     from skvae.batching import Rows, ShuffledBatches
     from skvae.networks import build
+    from skvae.processes import OneProcess
     from skvae.schedules import SCHEDULES
     from skvae.training import learning_rate_at, start
 
     model = BetaVAE(N_COMPONENTS)
     rows = Rows(X, np.float32, trains=True)
     module = build(partial(model._make_module, X.shape[1], 0), torch.Generator().manual_seed(0))
-    weights = np.ones(len(rows))
-    start(module, rows, weights)
-    batches = ShuffledBatches(rows, weights, BATCH_SIZE, torch.Generator().manual_seed(0), "cpu")
-    n_steps = epochs * -(-len(rows) // BATCH_SIZE)
+    start(module, rows, OneProcess())
+    n_batches = -(-len(rows) // BATCH_SIZE)
+    batches = ShuffledBatches(rows, n_batches, torch.Generator().manual_seed(0), "cpu")
+    n_steps = epochs * n_batches
     objective = model._make_objective(n_steps)
     optimizer = torch.optim.Adam(module.parameters(), lr=model.learning_rate, fused=True)
     factor = partial(learning_rate_at, SCHEDULES[model.learning_rate_schedule], n_steps)

@@ -5,6 +5,7 @@ from skvae.estimators import AutoencoderEmbedding, BetaVAE, BetaVSC
 from skvae.feature_selection import VariableGeneSelector
 from skvae.metrics import clustering_report, elbo_scorer, embedding_scorer, sparsity
 from skvae.preprocessing import LogNormalizer, quality_control
+from skvae.stores import RowStore
 
 __version__ = "0.1.0"
 
@@ -13,6 +14,7 @@ __all__ = [
     "BetaVAE",
     "BetaVSC",
     "LogNormalizer",
+    "RowStore",
     "VariableGeneSelector",
     "clustering_report",
     "elbo_scorer",

@@ -16,18 +16,19 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch, check_array, check_random_state, check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skvae.batching import Rows, bounded_batches, count_batches, count_visits, map_batches, one_hot
+from skvae.batching import Rows, bounded_batches, map_batches, mean_of_batches, one_hot
 from skvae.likelihoods import LIKELIHOODS
 from skvae.networks import ACTIVATIONS, Autoencoder, Head, Trunk, build
 from skvae.objectives import elbo, importance_weighted
+from skvae.processes import find_processes
 from skvae.schedules import SCHEDULES
-from skvae.training import find_device, train
-from skvae.validation import check_support, check_weights, check_widths, find_batches, index_batches
-
-FLOATS = (np.float64, np.float32)
+from skvae.stores import open_output
+from skvae.training import find_device, make_net, run, start
+from skvae.validation import FLOATS, check_rows, check_weights, check_widths, find_batches, index_batches
 
 # `max_epochs="auto"`: rows seen in a run, bounds of its epochs, and the least gradient steps, which come first.
 N_ROWS = 200_000
@@ -67,15 +68,20 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     input_dropout: float | str = "auto"
     encode_batch: bool = False
     max_epochs: int | str = "auto"
+    max_steps: int | None = None
     batch_size: int = 128
     learning_rate: float = 4e-3
     learning_rate_schedule: str = "cosine"
     callbacks: list | None = None
     device: str = "cpu"
+    distributed: bool = False
     random_state: int | np.random.RandomState | None = None
     verbose: int = 0
 
     _is_generative: ClassVar = True
+
+    # `out` is no metadata of rows
+    __metadata_request__transform: ClassVar = {"out": UNUSED}
 
     _parameter_constraints: ClassVar = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -87,11 +93,13 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         "input_dropout": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
         "encode_batch": ["boolean"],
         "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "max_steps": [Interval(Integral, 1, None, closed="left"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "learning_rate_schedule": [StrOptions(SCHEDULES.keys())],
         "callbacks": [list, tuple, None],
         "device": [str],
+        "distributed": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -109,10 +117,11 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
             Raw counts for the likelihoods "poisson", "nb" and "zinb", zeros and ones for "bernoulli"; log1p-normalised
             counts, or any real data of moderate scale, for the Gaussian ones. Sparse X of any format is never made
-            dense as a whole. The order of its rows does not matter.
+            dense as a whole, and a store on disk never loaded as a whole: see `RowStore`. The order of the rows of X
+            in memory does not matter.
         y : None
             Ignored.
         batch : array-like of shape (n_samples,), default=None
@@ -134,53 +143,79 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         FloatingPointError
             If the loss becomes infinite or NaN.
         """
-        self._validate_params()
-        for name in ("hidden_layer_sizes", "head_layer_sizes"):
-            check_widths(name, getattr(self, name))
-        device = find_device(self.device)
+        device = self._check_parameters()
         # Validated by a copy, so that bad data leaves this instance as it is.
-        given, X = X, validate_data(copy(self), X, accept_sparse="csr", dtype=FLOATS, ensure_min_features=2)
-        check_support(X, LIKELIHOODS[self.likelihood].support, type(self).__name__)
+        given, X = X, check_rows(copy(self), X, LIKELIHOODS[self.likelihood].support)
         batches, categories = find_batches(batch, X)
-        weights = check_weights(sample_weight, X)
-        # One seed for each use of randomness, so that none depends on how much another draws.
-        seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=3).tolist()
-        init_seed, shuffle_seed, noise_seed = seeds
-        n_visits = count_visits(weights.sum())
-        n_batches = count_batches(n_visits, self.batch_size)
-        max_epochs = choose_epochs(n_visits, n_batches) if self.max_epochs == "auto" else self.max_epochs
-        n_steps = max_epochs * n_batches
-        objective = self._make_objective(n_steps)
-        n_categories = 0 if batches is None else len(batches)
-        rows = Rows(X, np.float32, categories, n_categories, trains=True)
-        net = train(
-            build(partial(self._make_module, X.shape[1], n_categories), torch.Generator().manual_seed(init_seed)),
-            objective,
-            rows,
-            weights,
-            max_epochs=max_epochs,
-            n_steps=n_steps,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            learning_rate_schedule=self.learning_rate_schedule,
-            device=device,
-            shuffle_seed=shuffle_seed,
-            noise_seed=noise_seed,
-            callbacks=self.callbacks,
-            verbose=self.verbose,
-        )
-        rows = Rows(X, np.float32, categories, n_categories)
-        kl = map_batches(partial(divergence, net.module_), rows, net.module_.code_size, device)
+        rows = Rows(X, np.float32, categories, count(batches), check_weights(sample_weight, X), trains=True)
+        processes = find_processes(self.distributed, device)
+        n_batches, n_epochs, n_steps = self._plan(rows.n_visits)
+        own_rows = processes.share(rows)
+        net = self._make_net(own_rows, n_steps, device, processes)
+        run(net, own_rows, n_epochs=n_epochs, n_batches=n_batches, processes=processes, last_step=n_steps)
+        kl = mean_kl(net, own_rows, processes)
         # This instance changes only here: a fit that raised has left the last one in place.
         validate_data(self, given, skip_check_array=True)
-        self.net_ = net
-        self.batches_ = batches
-        self.n_epochs_ = len(net.history)
-        self.history_ = {term: np.array(net.history[:, name]) for term, name in HISTORY.items()}
-        self.active_components_ = self._active(np.average(kl.astype(np.float64), axis=0, weights=weights))
-        self._n_features_out = self.n_components
+        self._keep(net, batches, kl)
         self._warn_of_collapse()
-        self._warn_of_early_end(objective.beta)
+        self._warn_of_early_end(net.criterion_.beta)
+        return self
+
+    def partial_fit(self, X, y=None, *, batch=None, sample_weight=None, batches=None):
+        """Train on with one pass over a chunk of the data.
+
+        The first call, unless after `fit`, sets up the network and fixes the features and the parameters of training.
+        Equal to `fit` in quality if the chunks are random parts of the data, each is given several times, and
+        `max_steps` says how many gradient steps, ceil(n_samples / batch_size) a call, there will be in all. Chunks
+        sorted by type, one pass over few rows, or an end far from `max_steps` cost quality.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
+            See `fit`.
+        y : None
+            Ignored.
+        batch : array-like of shape (n_samples,), default=None
+            See `fit`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            See `fit`.
+        batches : array-like, default=None
+            In the first call, all the batches that there will be; None for those of this chunk.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator. If `partial_fit` raises, it is as it was before.
+
+        Raises
+        ------
+        ValueError
+            For invalid parameters or data.
+        FloatingPointError
+            If the loss becomes infinite or NaN.
+        """
+        is_first = not hasattr(self, "net_")
+        device = self._check_parameters() if is_first else self.net_.device
+        support = LIKELIHOODS[self.likelihood].support if is_first else self.net_.module_.likelihood.support
+        given, X = X, check_rows(copy(self), X, support, reset=is_first)
+        if not is_first:
+            known = self.batches_
+        elif batches is None:
+            known, _ = find_batches(batch, X)
+        else:
+            known, _ = find_batches(batches, np.asarray(batches))
+        categories = index_batches(batch, X, known, required=True)
+        rows = Rows(X, np.float32, categories, count(known), check_weights(sample_weight, X), trains=True)
+        processes = find_processes(self.distributed, device)
+        n_batches, _, n_steps = self._plan(rows.n_visits)
+        own_rows = processes.share(rows)
+        net = self._make_net(own_rows, n_steps, device, processes) if is_first else self.net_
+        self._warn_of_late_steps(net)
+        run(net, own_rows, n_epochs=1, n_batches=n_batches, processes=processes)
+        kl = mean_kl(net, own_rows, processes)
+        if is_first:
+            validate_data(self, given, skip_check_array=True)
+        self._keep(net, known, kl)
         return self
 
     def fit_transform(self, X, y=None, *, batch=None, sample_weight=None):
@@ -188,7 +223,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
             See `fit`.
         y : None
             Ignored.
@@ -202,22 +237,32 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         return self.fit(X, batch=batch, sample_weight=sample_weight).transform(X, batch=batch)
 
-    def transform(self, X, *, batch=None):
+    def transform(self, X, *, batch=None, out=None):
         """Embed X: return the mean of q(z|x) for each row.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
             Data like that of `fit`.
         batch : array-like of shape (n_samples,), default=None
             The batch of each row, one of `batches_`; read only with `encode_batch=True`.
+        out : ndarray of shape (n_samples, n_components) or path, default=None
+            Where Z goes: an array of Z's dtype, such as a `numpy.memmap`, or the name of an `.npy` file, which appears
+            once it is whole. None for a new array.
 
         Returns
         -------
         Z : ndarray of shape (n_samples, n_components)
-            float32 for float32 input, else float64.
+            float32 for float32 input, else float64. `out` if that is an array, a memory map if it is a path.
+
+        Raises
+        ------
+        ValueError
+            If X is not like that of `fit`, `out` has another shape or dtype, or a file cannot be understood.
+        OSError
+            If a file cannot be read or written.
         """
-        return self._map_posterior(lambda latent, q: latent.mean(q), X, batch)
+        return self._map_posterior(lambda latent, q: latent.mean(q), X, batch, out)
 
     def inverse_transform(self, X, *, batch=None):
         """Map embedded points back to the data space: return E[x|z] for each row z.
@@ -248,7 +293,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
             Data like that of `fit`.
         batch : array-like of shape (n_samples,), default=None
             The batch of each row, one of `batches_`, if `fit` was given batches.
@@ -285,7 +330,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
             Data like that of `fit`.
         batch : array-like of shape (n_samples,), default=None
             The batch of each row, one of `batches_`, if `fit` was given batches.
@@ -302,7 +347,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
             Data like that of `fit`, held out if the score is to choose a model.
         y : None
             Ignored.
@@ -323,7 +368,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
             Data like that of `fit`.
         batch : array-like of shape (n_samples,), default=None
             The batch of each row, one of `batches_`, if `fit` was given batches.
@@ -348,7 +393,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
             Data like that of `fit`.
         batch : array-like of shape (n_samples,), default=None
             The batch of each row, one of `batches_`; read only with `encode_batch=True`.
@@ -396,6 +441,51 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 X[part] = module.likelihood.sample(module.decode(z, covariates.expand(len(z), -1)), random_state)
         return X
 
+    def _check_parameters(self):
+        """Raise a ValueError for invalid parameters; return the device."""
+        self._validate_params()
+        for name in ("hidden_layer_sizes", "head_layer_sizes"):
+            check_widths(name, getattr(self, name))
+        return find_device(self.device)
+
+    def _plan(self, n_visits):
+        """Return the gradient steps of an epoch, the epochs and the gradient steps of a run."""
+        n_batches = math.ceil(n_visits / self.batch_size)
+        if self.max_steps is not None:
+            return n_batches, math.ceil(self.max_steps / n_batches), self.max_steps
+        n_epochs = choose_epochs(n_visits, n_batches) if self.max_epochs == "auto" else self.max_epochs
+        return n_batches, n_epochs, n_epochs * n_batches
+
+    def _make_net(self, rows, n_steps, device, processes):
+        """Return an untrained net for a run of `n_steps` gradient steps, which knows what the rows tell."""
+        # One seed for each use of randomness, so that none depends on how much another draws.
+        seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=3).tolist()
+        init_seed, shuffle_seed, noise_seed = seeds
+        make_module = partial(self._make_module, rows.X.shape[1], rows.n_categories)
+        module = build(make_module, torch.Generator().manual_seed(init_seed))
+        start(module, rows, processes)
+        return make_net(
+            module,
+            self._make_objective(n_steps),
+            n_steps=n_steps,
+            learning_rate=self.learning_rate,
+            learning_rate_schedule=self.learning_rate_schedule,
+            device=device,
+            callbacks=self.callbacks,
+            verbose=self.verbose if processes.index == 0 else 0,
+            shuffle_seed=shuffle_seed,
+            noise_seed=noise_seed,
+        )
+
+    def _keep(self, net, batches, kl):
+        """Set what fit learned."""
+        self.net_ = net
+        self.batches_ = batches
+        self.n_epochs_ = len(net.history)
+        self.history_ = {term: np.array(net.history[:, name]) for term, name in HISTORY.items()}
+        self.active_components_ = self._active(kl)
+        self._n_features_out = kl.size
+
     def _make_module(self, n_features, n_batches):
         widths = (*self.hidden_layer_sizes, *self.head_layer_sizes)
         encoder = Trunk(n_features, self.hidden_layer_sizes, self.activation, self.first_activation, centered=True)
@@ -440,7 +530,16 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 stacklevel=3,
             )
 
-    def _map_posterior(self, function, X, batch):
+    def _warn_of_late_steps(self, net):
+        if net.learning_rate_factor(net.n_steps_) == 0:
+            warnings.warn(
+                f"the learning rate is 0 since {net.n_steps_} gradient steps were taken: no further ones train. Set "
+                "max_steps to the number of all steps, or learning_rate_schedule='constant', before the first call.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    def _map_posterior(self, function, X, batch, out=None):
         """Apply `function` to the latent and q(z|x)."""
         check_is_fitted(self)
         module = self.net_.module_
@@ -450,22 +549,30 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             batch,
             n_outputs=module.code_size,
             needs_batch=module.encodes_covariates,
+            out=out,
         )
 
-    def _map_rows(self, function, X, batch, *, n_outputs=None, needs_batch=True):
+    def _map_rows(self, function, X, batch, *, n_outputs=None, needs_batch=True, out=None):
         """Apply `function` to the module, the rows of X and their covariates."""
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
-        check_support(X, self.net_.module_.likelihood.support, type(self).__name__)
-        return self._map_batches(function, X, batch, n_outputs or self.n_features_in_, needs_batch=needs_batch)
+        X = check_rows(self, X, self.net_.module_.likelihood.support, reset=False)
+        return self._map_batches(function, X, batch, n_outputs or self.n_features_in_, needs_batch=needs_batch, out=out)
 
-    def _map_batches(self, function, X, batch, n_outputs, *, needs_batch=True):
+    def _map_batches(self, function, X, batch, n_outputs, *, needs_batch=True, out=None):
         rows = Rows(X, X.dtype, index_batches(batch, X, self.batches_, required=needs_batch), self._n_batches)
         # Weights of X's precision: with float32 weights a float64 row's result would depend on its batch at 1e-7.
         module = self.net_.module_
         if X.dtype == np.float64:
             module = deepcopy(module).double()
-        return map_batches(partial(function, module), rows, n_outputs, self.net_.device)
+        processes = find_processes(self.distributed, self.net_.device)
+        function = partial(function, module)
+        if out is None:
+            return processes.gather(map_batches(function, processes.share(rows), n_outputs, self.net_.device))
+        if processes.count > 1:
+            raise ValueError(f"out == {out!r}, must be None with several processes, which all have the result.")
+        with open_output(out, (len(rows), self._n_features_out), X.dtype) as target:
+            map_batches(function, rows, n_outputs, self.net_.device, target)
+        return out if isinstance(out, np.ndarray) else np.load(out, mmap_mode="r")
 
     def _one_batch(self, batch):
         """Return the covariates of a row of that batch, (1, C)."""
@@ -474,7 +581,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     @property
     def _n_batches(self):
-        return 0 if self.batches_ is None else len(self.batches_)
+        return count(self.batches_)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -493,5 +600,14 @@ def choose_epochs(n_samples, n_batches):
     return max(MIN_EPOCHS, min(MAX_EPOCHS, N_ROWS // n_samples), math.ceil(MIN_STEPS / n_batches))
 
 
-def divergence(module, x, c):
-    return module.latent.kl(module.encode(x, c))
+def count(batches):
+    return 0 if batches is None else len(batches)
+
+
+def mean_kl(net, rows, processes):
+    """Return the mean of KL(q || p) over the rows of all processes for each latent dimension, (J,)."""
+    rows.trains = False
+    module = net.module_
+    return mean_of_batches(
+        lambda x, c: module.latent.kl(module.encode(x, c)), rows, module.code_size, net.device, processes.add_up
+    )

@@ -1,6 +1,7 @@
-"""Batches: the rows of X, dense or CSR, as tensors or, where that is faster, as sparse batches."""
+"""Batches: the rows of X, dense, CSR or on disk, as tensors or, where that is faster, as sparse batches."""
 
 import math
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from sklearn.utils import gen_batches
 from torch.utils.data import Dataset
 
 from skvae.sparse import SparseBatch, power_sums
+from skvae.stores import RowStore, release, stack
 
 # CSR rows stay sparse in a batch up to this density and from this number of features on; others are faster dense.
 MAX_DENSITY = 0.25
@@ -19,38 +21,45 @@ MAX_BATCH_ELEMENTS = 2**22
 
 
 class Rows(Dataset):
-    """The rows of X and their covariates; an index array gives a pair of tensors.
+    """The rows of X, their covariates and weights; an index array gives a pair of tensors.
 
     The first, (B, D), is a `SparseBatch` where that is faster. The second, (B, C), is one where a row is of a category
     and zero elsewhere.
 
     Parameters
     ----------
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
-        Kept as it is, never made dense as a whole, and copied only to sum duplicate entries.
+    X : ndarray, CSR matrix or RowStore of shape (n_samples, n_features)
+        Kept as it is, never made dense as a whole, and copied only to sum duplicate entries. A store gives slices of
+        rows alone.
     dtype : numpy dtype
         Of the batches.
     categories : ndarray of int of shape (n_samples,), default=None
         The category of each row, from 0 to C - 1; None where there are none.
     n_categories : int, default=0
         C.
+    weights : ndarray of float64 of shape (n_samples,), default=None
+        How often a pass over the data is to visit each row; None for once.
     trains : bool, default=False
         Whether gradients will be asked of sparse batches.
+    stays_sparse : bool, default=None
+        Whether batches are sparse; None for where it is faster.
     """
 
-    def __init__(self, X, dtype, categories=None, n_categories=0, *, trains=False):
+    def __init__(self, X, dtype, categories=None, n_categories=0, weights=None, *, trains=False, stays_sparse=None):
+        n_samples, n_features = X.shape
         self.X = X
         self.dtype = dtype
-        self.categories = np.zeros(X.shape[0], dtype=int) if categories is None else categories
+        self.categories = np.broadcast_to(0, n_samples) if categories is None else categories
         self.n_categories = n_categories
+        self.weights = np.broadcast_to(1.0, n_samples) if weights is None else weights
         self.trains = trains
-        n_samples, n_features = X.shape
-        self.stays_sparse = (
-            sparse.issparse(X) and n_features >= MIN_FEATURES and X.nnz <= MAX_DENSITY * n_samples * n_features
-        )
-        if self.stays_sparse and not X.has_canonical_format:
-            self.X = X.copy()
-            self.X.sum_duplicates()
+        self.stays_sparse = stays_sparse
+        if stays_sparse is None:
+            few = getattr(X, "nnz", None) is not None and X.nnz <= MAX_DENSITY * n_samples * n_features
+            self.stays_sparse = few and n_features >= MIN_FEATURES
+            if self.stays_sparse and sparse.issparse(X) and not X.has_canonical_format:
+                self.X = X.copy()
+                self.X.sum_duplicates()
 
     def __len__(self):
         return self.X.shape[0]
@@ -58,24 +67,71 @@ class Rows(Dataset):
     @property
     def row_size(self):
         """Elements that a batch holds for each row."""
-        return self.X.nnz / len(self) if self.stays_sparse else self.X.shape[1]
+        return self.X.nnz / max(1, len(self)) if self.stays_sparse else self.X.shape[1]
 
-    def density(self, weights):
-        """Return the weighted mean share of non-zeros in a row."""
-        n_nonzero = np.diff(self.X.indptr) if sparse.issparse(self.X) else np.count_nonzero(self.X, axis=1)
-        return np.average(n_nonzero, weights=weights) / self.X.shape[1]
+    @cached_property
+    def total_weight(self):
+        return math.fsum(self.weights)  # exact, so that the order of rows does not matter
+
+    @property
+    def n_visits(self):
+        """How many rows a pass over the data visits."""
+        return round(self.total_weight)
 
     def __getitem__(self, rows):
-        return self._features(rows), one_hot(self.categories[rows], self.n_categories, self.dtype)
+        return self.take(rows).tensors()
 
-    def _features(self, rows):
-        batch = self.X[rows]
+    def weights_of(self, rows):
+        """Return the weights of some of the rows, a float64 tensor (B,)."""
+        return torch.from_numpy(self.weights[rows].copy())
+
+    def take(self, rows):
+        """Return some of the rows, in memory."""
+        return self._with(self.X[rows], self.categories[rows], self.weights[rows])
+
+    def part(self, start, stop):
+        """Return the rows from `start` to `stop`, where they are."""
+        X = self.X.part(start, stop) if isinstance(self.X, RowStore) else self.X[start:stop]
+        return self._with(X, self.categories[start:stop], self.weights[start:stop])
+
+    def _with(self, X, categories, weights):
+        options = {"trains": self.trains, "stays_sparse": self.stays_sparse}
+        return Rows(X, self.dtype, categories, self.n_categories, weights, **options)
+
+    def tensors(self):
+        """Return the pair of tensors of all rows."""
+        X = self.X.astype(self.dtype, copy=False)
         if self.stays_sparse:
-            return SparseBatch.from_scipy(batch.astype(self.dtype, copy=False), trains=self.trains)
-        if sparse.issparse(batch):
-            batch = batch.toarray()
-        # contiguous, writeable and no view of X, which torch would share
-        return torch.from_numpy(np.require(batch, self.dtype, ["C", "W", "O"]))
+            x = SparseBatch.from_scipy(X, trains=self.trains)
+        else:
+            # contiguous, writeable and no view of X, which torch would share
+            x = torch.from_numpy(np.require(X.toarray() if sparse.issparse(X) else X, self.dtype, ["C", "W", "O"]))
+        return x, one_hot(self.categories, self.n_categories, self.dtype)
+
+    @cached_property
+    def order(self):
+        """An order of the rows that follows from what they hold, not from where they stand: (n_samples,)."""
+        direction = np.random.RandomState(0).standard_normal(self.X.shape[1])
+        places = np.empty(len(self))
+        for batch in batches_by_cost(self):
+            places[batch] = self.X[batch].astype(self.dtype, copy=False) @ direction
+        return np.lexsort((places, self.categories))
+
+    def buffers(self, generator):
+        """Yield all rows in memory: at once, or, of a store, as many at a time as its buffer holds, in random order."""
+        if not isinstance(self.X, RowStore):
+            yield self
+            return
+        for blocks in self.X.buffers(generator):
+            yield stack_rows([self.take(block) for block in blocks])
+
+
+def stack_rows(parts):
+    """Return parts of the same rows as one."""
+    if len(parts) == 1:
+        return parts[0]
+    categories, weights = (np.concatenate([getattr(p, name) for p in parts]) for name in ("categories", "weights"))
+    return parts[0]._with(stack([part.X for part in parts]), categories, weights)
 
 
 def one_hot(categories, n_categories, dtype):
@@ -83,28 +139,24 @@ def one_hot(categories, n_categories, dtype):
     return torch.from_numpy((categories[:, np.newaxis] == np.arange(n_categories)).astype(dtype))
 
 
-def feature_moments(rows, weights, function=None):
-    """Return the weighted mean and variance of each feature of `function(x)`, or of x, two float64 tensors (D,).
+class Moments:
+    """Weighted moments of features, summed batch by batch.
 
-    Summed batch by batch, so that sparse and dense X give the same bits where both make dense batches.
+    Sparse and dense X give the same bits where both make dense batches.
     """
-    sums = squares = 0
-    for batch in batches_by_cost(rows):
-        x, _ = rows[batch]
-        x_sums, x_squares = power_sums(x if function is None else function(x), torch.from_numpy(weights[batch]))
-        sums = sums + x_sums
-        squares = squares + x_squares
-    mean = sums / weights.sum()
-    return mean, (squares / weights.sum() - mean.square()).clamp(min=0)
 
+    def __init__(self):
+        self.sums = self.squares = self.weight = torch.zeros((), dtype=torch.float64)
 
-def canonical_order(rows):
-    """Return an order of the rows that follows from what they hold, not from where they stand: (n_samples,)."""
-    direction = np.random.RandomState(0).standard_normal(rows.X.shape[1])
-    places = np.empty(len(rows))
-    for batch in batches_by_cost(rows):
-        places[batch] = rows.X[batch] @ direction
-    return np.lexsort((places, rows.categories))
+    def add(self, x, weights):
+        sums, squares = power_sums(x, weights)
+        self.sums, self.squares, self.weight = self.sums + sums, self.squares + squares, self.weight + weights.sum()
+
+    def mean_and_variance(self, add_up):
+        """Return two float64 tensors (D,); `add_up` is the sum of a tensor over the processes."""
+        sums, squares, weight = map(add_up, (self.sums, self.squares, self.weight))
+        mean = sums / weight
+        return mean, (squares / weight - mean.square()).clamp(min=0)
 
 
 def batches_by_cost(rows, n_outputs=1):
@@ -129,7 +181,8 @@ class ShuffledBatches:
 
     A row comes as often as its weight says: a weight of 2 is two rows, 1/2 is every other pass on average. The weights
     are cut at a random place of each unit of their sum, so that integers are met exactly (systematic sampling).
-    The order does not depend on that of X: the same rows and the same seed make the same batches.
+    The order does not depend on that of X: the same rows and the same seed make the same batches. Of a store, rows are
+    mixed a buffer at a time.
 
     Each item is `((x, c), x)`: the input, with its covariates, and the target, which for an autoencoder is x again.
     Batches are as even as can be: a small last one would make a noisy step.
@@ -137,47 +190,58 @@ class ShuffledBatches:
     Parameters
     ----------
     rows : Rows
-        The data set.
-    weights : ndarray of shape (n_samples,)
-        At least 0, with a sum of 1 or more.
-    batch_size : int
-        Largest number of rows in a batch.
+        The data set, with weights whose sum is 1 or more.
+    n_batches : int
+        Number of batches of a pass.
     generator : torch.Generator
         On the CPU, orders the rows.
     device : torch.device or str
         Where the batches go.
     """
 
-    def __init__(self, rows, weights, batch_size, generator, device):
+    def __init__(self, rows, n_batches, generator, device):
         self.rows = rows
-        self.order = canonical_order(rows)
-        self.ends = np.cumsum(weights[self.order])
-        self.batch_size = batch_size
+        self.n_batches = n_batches
         self.generator = generator
         self.device = device
 
     def __iter__(self):
-        n_visits = count_visits(self.ends[-1])
+        sizes = even_sizes(self.rows.n_visits, self.n_batches)
+        parts, missing = [], next(sizes)
+        for buffer, visits in self.visits():
+            while 0 < missing <= len(visits):
+                batch = stack_rows([*parts, buffer.take(visits[:missing])])
+                x, covariates = move(batch.tensors(), self.device)
+                yield (x, covariates), x
+                visits = visits[missing:]
+                parts, missing = [], next(sizes, 0)
+            if len(visits):  # the next batch begins in this buffer and ends in another
+                parts.append(buffer.take(visits))
+                missing -= len(visits)
+
+    def visits(self):
+        """Yield buffers of rows with the rows in them that a pass visits, in a random order."""
+        n_visits = self.rows.n_visits
+        unit = self.rows.total_weight / n_visits
         start = torch.rand((), generator=self.generator, dtype=torch.float64).item()
-        cuts = (np.arange(n_visits) + start) * (self.ends[-1] / n_visits)
-        visits = self.order[np.searchsorted(self.ends[:-1], cuts, side="right")]
-        shuffled = torch.randperm(n_visits, generator=self.generator)
-        for batch in shuffled.tensor_split(count_batches(n_visits, self.batch_size)):
-            x, covariates = move(self.rows[visits[batch.numpy()]], self.device)
-            yield (x, covariates), x
+        first, end = 0, 0.0
+        for buffer in self.rows.buffers(self.generator):
+            ends = end + np.cumsum(buffer.weights[buffer.order])
+            end = ends[-1]
+            last = min(n_visits, math.ceil(end / unit - start))
+            cuts = (np.arange(first, last) + start) * unit
+            visits = buffer.order[np.searchsorted(ends[:-1], cuts, side="right")]
+            first = last
+            yield buffer, visits[torch.randperm(len(visits), generator=self.generator).numpy()]
 
 
-def count_visits(total_weight):
-    """Return how many rows a pass over the data visits."""
-    return round(float(total_weight))
+def even_sizes(n, n_parts):
+    """Yield the sizes of even parts."""
+    least, n_larger = divmod(n, n_parts)
+    yield from (least + (i < n_larger) for i in range(n_parts))
 
 
-def count_batches(n_visits, batch_size):
-    """Return how many batches these rows make."""
-    return math.ceil(n_visits / batch_size)
-
-
-def map_batches(function, rows, n_outputs, device):
+def map_batches(function, rows, n_outputs, device, out=None):
     """Apply `function` to all rows in batches, in order, and stack what it returns.
 
     Parameters
@@ -190,16 +254,29 @@ def map_batches(function, rows, n_outputs, device):
         Elements a row of the largest array that `function` makes.
     device : torch.device or str
         Where the function runs.
+    out : ndarray with n_samples rows, default=None
+        Where the results go; a memory map is written as they come. None for a new array.
 
     Returns
     -------
     ndarray with n_samples rows
     """
-    stacked = None
     with torch.inference_mode():
         for batch in batches_by_cost(rows, n_outputs):
             output = function(*move(rows[batch], device)).numpy(force=True)
-            if stacked is None:
-                stacked = np.empty((len(rows), *output.shape[1:]), output.dtype)
-            stacked[batch] = output
-    return stacked
+            if out is None:
+                out = np.empty((len(rows), *output.shape[1:]), output.dtype)
+            out[batch] = output
+            release(out)
+    return out
+
+
+def mean_of_batches(function, rows, n_outputs, device, add_up):
+    """Return the weighted mean over all rows of what `function` returns for each, float64; see `map_batches`."""
+    total = weight = torch.zeros((), dtype=torch.float64)
+    with torch.inference_mode():
+        for batch in batches_by_cost(rows, n_outputs):
+            weights = rows.weights_of(batch)
+            total = total + weights @ function(*move(rows[batch], device)).double().cpu()
+            weight = weight + weights.sum()
+    return (add_up(total) / add_up(weight)).numpy()

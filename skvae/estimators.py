@@ -52,6 +52,9 @@ class AutoencoderEmbedding(BaseEmbedding):
     max_epochs : int or "auto", default="auto"
         Number of passes over the data. "auto" is 60 up to 3,333 rows, and as many as make 200,000 rows beyond, but at
         least 8, and as many as make 250 gradient steps.
+    max_steps : int, default=None
+        Number of gradient steps, instead of `max_epochs`: less than a pass over many rows, or all those that calls of
+        `partial_fit` will take together. None for those of `max_epochs`, as if the first chunk were all data.
     batch_size : int, default=128
         Largest number of rows in a gradient step; those of an epoch are split evenly.
     learning_rate : float > 0, default=4e-3
@@ -63,6 +66,9 @@ class AutoencoderEmbedding(BaseEmbedding):
         that monitor a value have `train_loss`. A checkpoint with `load_best` needs `f_criterion=None`.
     device : str, default="cpu"
         Where the network is trained and used, such as "cuda" or "cuda:1"; "auto" is the accelerator, if there is one.
+    distributed : bool, default=False
+        Whether to train with the other processes of a `torchrun` or `accelerate launch`, each on its share of the rows,
+        in batches that have `batch_size` rows together. `fit` and whatever maps rows must then be called in all.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, the order of rows and the samples of q(z|x). With an int, every fit gives the same
         bits, on the same machine with the same number of threads. Global random states are neither used nor changed.
@@ -82,7 +88,8 @@ class AutoencoderEmbedding(BaseEmbedding):
     n_epochs_ : int
         Number of epochs trained.
     history_ : dict of str to ndarray of shape (n_epochs_,)
-        Training means of each epoch in nats a sample: "loss", "reconstruction" (-log p(x|z)) and "kl" (||z||^2 / 2).
+        Training means of each epoch, or call of `partial_fit`, in nats a sample: "loss", "reconstruction"
+        (-log p(x|z)) and "kl" (||z||^2 / 2).
     active_components_ : ndarray of bool of shape (n_components,)
         The dimensions whose z^2 has a mean over X above a hundredth of the largest; the others say nothing of X.
 
@@ -166,6 +173,9 @@ class BetaVAE(BaseEmbedding):
     max_epochs : int or "auto", default="auto"
         Number of passes over the data. "auto" is 60 up to 3,333 rows, and as many as make 200,000 rows beyond, but at
         least 8, and as many as make 250 gradient steps.
+    max_steps : int, default=None
+        Number of gradient steps, instead of `max_epochs`: less than a pass over many rows, or all those that calls of
+        `partial_fit` will take together. None for those of `max_epochs`, as if the first chunk were all data.
     batch_size : int, default=128
         Largest number of rows in a gradient step; those of an epoch are split evenly.
     learning_rate : float > 0, default=4e-3
@@ -177,6 +187,9 @@ class BetaVAE(BaseEmbedding):
         that monitor a value have `train_loss`. A checkpoint with `load_best` needs `f_criterion=None`.
     device : str, default="cpu"
         Where the network is trained and used, such as "cuda" or "cuda:1"; "auto" is the accelerator, if there is one.
+    distributed : bool, default=False
+        Whether to train with the other processes of a `torchrun` or `accelerate launch`, each on its share of the rows,
+        in batches that have `batch_size` rows together. `fit` and whatever maps rows must then be called in all.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, the order of rows and the samples of q(z|x). With an int, every fit gives the same
         bits, on the same machine with the same number of threads. Global random states are neither used nor changed.
@@ -196,7 +209,8 @@ class BetaVAE(BaseEmbedding):
     n_epochs_ : int
         Number of epochs trained.
     history_ : dict of str to ndarray of shape (n_epochs_,)
-        Training means of each epoch in nats a sample: "loss", "reconstruction" (-log p(x|z)) and "kl".
+        Training means of each epoch, or call of `partial_fit`, in nats a sample: "loss", "reconstruction"
+        (-log p(x|z)) and "kl".
     active_components_ : ndarray of bool of shape (n_components,)
         The dimensions whose KL(q(z_j|x) || p(z_j)) has a mean over X above 0.01; the others say nothing of X.
 
@@ -286,6 +300,9 @@ class BetaVSC(BaseEmbedding):
     max_epochs : int or "auto", default="auto"
         Number of passes over the data. "auto" is 60 up to 3,333 rows, and as many as make 200,000 rows beyond, but at
         least 8, and as many as make 250 gradient steps.
+    max_steps : int, default=None
+        Number of gradient steps, instead of `max_epochs`: less than a pass over many rows, or all those that calls of
+        `partial_fit` will take together. None for those of `max_epochs`, as if the first chunk were all data.
     batch_size : int, default=128
         Largest number of rows in a gradient step; those of an epoch are split evenly.
     learning_rate : float > 0, default=4e-3
@@ -297,6 +314,9 @@ class BetaVSC(BaseEmbedding):
         that monitor a value have `train_loss`. A checkpoint with `load_best` needs `f_criterion=None`.
     device : str, default="cpu"
         Where the network is trained and used, such as "cuda" or "cuda:1"; "auto" is the accelerator, if there is one.
+    distributed : bool, default=False
+        Whether to train with the other processes of a `torchrun` or `accelerate launch`, each on its share of the rows,
+        in batches that have `batch_size` rows together. `fit` and whatever maps rows must then be called in all.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, the order of rows and the samples of q(z|x). With an int, every fit gives the same
         bits, on the same machine with the same number of threads. Global random states are neither used nor changed.
@@ -316,7 +336,8 @@ class BetaVSC(BaseEmbedding):
     n_epochs_ : int
         Number of epochs trained.
     history_ : dict of str to ndarray of shape (n_epochs_,)
-        Training means of each epoch in nats a sample: "loss", "reconstruction" (-log p(x|z)) and "kl".
+        Training means of each epoch, or call of `partial_fit`, in nats a sample: "loss", "reconstruction"
+        (-log p(x|z)) and "kl".
     active_components_ : ndarray of bool of shape (n_components,)
         The dimensions whose KL(q(z_j|x) || p(z_j)) has a mean over X above 0.01; the others say nothing of X.
 
@@ -367,25 +388,38 @@ class BetaVSC(BaseEmbedding):
     def _make_objective(self, n_steps):
         return BetaELBO(self.beta, self.kl_warmup * n_steps)
 
-    def transform(self, X, *, batch=None):
+    def transform(self, X, *, batch=None, out=None):
         """Embed X: return the mean of q(z|x) or a sparse code for each row.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
             Data like that of `fit`.
         batch : array-like of shape (n_samples,), default=None
             The batch of each row, one of `batches_`; read only with `encode_batch=True`.
+        out : ndarray of shape (n_samples, n_components) or path, default=None
+            Where Z goes: an array of Z's dtype, such as a `numpy.memmap`, or the name of an `.npy` file, which appears
+            once it is whole. None for a new array, and with `code="sparse"`.
 
         Returns
         -------
         Z : {ndarray, CSR matrix} of shape (n_samples, n_components)
-            A CSR matrix with `code="sparse"`. float32 for float32 input, else float64.
+            A CSR matrix with `code="sparse"`. float32 for float32 input, else float64. `out` if that is an array, a
+            memory map if it is a path.
+
+        Raises
+        ------
+        ValueError
+            If X is not like that of `fit`, `out` has another shape or dtype, or a file cannot be understood.
+        OSError
+            If a file cannot be read or written.
         """
         # not the parameters of training, which may have changed since
         validate_parameter_constraints(
             {"code": self._parameter_constraints["code"]}, {"code": self.code}, type(self).__name__
         )
         if self.code == "mean":
-            return super().transform(X, batch=batch)
+            return super().transform(X, batch=batch, out=out)
+        if out is not None:
+            raise ValueError(f"out == {out!r}, must be None with code='sparse', whose size is not known before.")
         return sparse.csr_matrix(self._map_posterior(lambda latent, q: latent.sparse_code(q), X, batch))

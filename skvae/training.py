@@ -3,16 +3,20 @@
 import math
 import traceback
 from contextlib import suppress
+from copy import deepcopy
 from functools import partial
+from itertools import islice
 
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from tqdm.auto import tqdm
 
-from skvae.batching import ShuffledBatches, feature_moments
+from skvae.batching import Moments, ShuffledBatches, batches_by_cost
 from skvae.likelihoods import is_offset
+from skvae.processes import OneProcess
 from skvae.schedules import SCHEDULES
+from skvae.sparse import entries, sum_entries
 
 # What an input dropout of "auto" is where no larger share of the values is not zero. At 0.7 counts have a slightly
 # better held-out ELBO, but batches mix less.
@@ -30,14 +34,24 @@ class StopTraining(Exception):
 class Net(NeuralNet):
     """The skorch net behind an estimator; its module is a `skvae.networks.Autoencoder`.
 
-    `learning_rate_factor` is a function of the number of gradient steps taken so far. `noise_generator` is no parameter
+    `learning_rate_factor` is a function of the number of gradient steps taken so far. What `run` sets is no parameter
     of `fit`, which skorch would have routed where scikit-learn's metadata routing is on.
     """
 
     learning_rate_factor = None
-    noise_generator = None
     n_steps_ = 0
     last_factor_ = 1.0
+    # set by `run`, and no part of a trained net: generators of a GPU cannot be pickled, nor processes
+    n_batches = None
+    shuffle_generator = None
+    noise_generator = None
+    processes = OneProcess()
+    forward_pass = None
+    loss_share = 1.0
+    last_step = None
+
+    def get_iterator(self, dataset, training=False):
+        return ShuffledBatches(dataset, self.n_batches, self.shuffle_generator, self.device)
 
     def initialize_criterion(self):
         # skorch would call an instance that is no torch module, and accelerate refuses modules without parameters.
@@ -64,14 +78,15 @@ class Net(NeuralNet):
             return
         self.module_.train()
         sums, n_samples = 0, 0
-        for batch in iterator:
+        for batch in islice(iterator, None if self.last_step is None else self.last_step - self.n_steps_):
             self.follow_schedule()
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             sums = sums + len(batch[1]) * step["terms"]
             n_samples += len(batch[1])
             self.notify("on_batch_end", batch=batch, training=training, **step)
-        means = (sums / n_samples).tolist()
+        *sums, n_samples = self.processes.add_up(torch.cat([sums, sums.new_tensor([n_samples])])).tolist()
+        means = [total / n_samples for total in sums]
         best = min((epoch["train_loss"] for epoch in self.history[:-1]), default=math.inf)
         for term, mean in zip(TERMS, means, strict=True):
             self.history.record(term, mean)
@@ -86,14 +101,18 @@ class Net(NeuralNet):
     def train_step(self, batch, **fit_params):
         (x, covariates), _ = batch
         self.optimizer_.zero_grad()
-        log_prob, kl = self.module_(x, covariates, self.noise_generator)
+        log_prob, kl = self.forward_pass(x, covariates, self.noise_generator)
         loss = self.criterion_(log_prob, kl, self.n_steps_)
-        loss.backward()
+        (loss * self.loss_share).backward()
         self.notify("on_grad_computed", named_parameters=self.module_.named_parameters(), batch=batch, training=True)
         self.optimizer_.step()
         self.n_steps_ += 1
         terms = torch.stack([loss, -log_prob.mean(), kl.sum(dim=1).mean()]).detach().double()
         return {"loss": loss, "y_pred": (log_prob, kl), "terms": terms}
+
+    def save_params(self, *args, **kwargs):
+        if self.processes.index == 0:
+            super().save_params(*args, **kwargs)
 
     def follow_schedule(self):
         factor = self.learning_rate_factor(self.n_steps_)
@@ -119,24 +138,20 @@ class ProgressBar(Callback):
         del self.bar_  # it holds an open stream, which cannot be pickled
 
 
-def train(
+def make_net(
     module,
     objective,
-    rows,
-    weights,
     *,
-    max_epochs,
     n_steps,
-    batch_size,
     learning_rate,
     learning_rate_schedule,
     device,
-    shuffle_seed,
-    noise_seed,
     callbacks,
     verbose,
+    shuffle_seed,
+    noise_seed,
 ):
-    """Minimise an objective over rows with Adam.
+    """Return an untrained net that minimises an objective with Adam.
 
     Parameters
     ----------
@@ -144,28 +159,18 @@ def train(
         Trained in place.
     objective : callable
         One of `skvae.objectives`.
-    rows : Rows
-        The data, float32.
-    weights : ndarray of shape (n_samples,)
-        How often an epoch visits each row.
     n_steps : int
-        Gradient steps in `max_epochs`.
-    shuffle_seed, noise_seed : int
-        Of the order of the rows and of the samples of q(z|x).
+        Gradient steps of a whole run, over which the learning rate follows its schedule.
     verbose : int
         0: silent, 1: a progress bar, 2 and more: skorch's table, a row an epoch.
+    shuffle_seed, noise_seed : int
+        Of the order of the rows and of the samples of q(z|x).
 
     The other parameters are the estimators'.
-
-    Returns
-    -------
-    Net
-        The trained net, with its `history`.
     """
     for callback in callbacks or ():
         if not isinstance(callback[-1] if isinstance(callback, tuple) else callback, Callback):
             raise TypeError(f"callbacks holds {callback!r}, must hold skorch callbacks, or pairs of a name and one.")
-    start(module, rows, weights)
     reports = {0: [], 1: [("progress", ProgressBar())]}.get(verbose, [])
     net = Net(
         module,
@@ -173,12 +178,6 @@ def train(
         optimizer=torch.optim.Adam,
         optimizer__fused=True,
         lr=learning_rate,
-        max_epochs=max_epochs,
-        batch_size=batch_size,
-        iterator_train=ShuffledBatches,
-        iterator_train__weights=weights,
-        iterator_train__generator=torch.Generator().manual_seed(shuffle_seed),
-        iterator_train__device=device,
         train_split=None,
         callbacks=[
             *reports,
@@ -191,35 +190,96 @@ def train(
         verbose=int(verbose > 1),
     )
     net.learning_rate_factor = partial(learning_rate_at, SCHEDULES[learning_rate_schedule], n_steps)
-    net.noise_generator = torch.Generator(device).manual_seed(noise_seed)
-    net.initialize()
-    # Not net.fit, which swallows KeyboardInterrupt and returns a half-trained net.
-    net.notify("on_train_begin", X=rows, y=None)
-    with suppress(StopTraining):
-        net.fit_loop(rows)
-    net.notify("on_train_end", X=rows, y=None)
-    net.module_.eval()
-    # not for pickles: a generator of a GPU cannot be pickled, and weights are as many as the rows
-    net.noise_generator = net.iterator_train__weights = None
-    return net
+    net.seeds = shuffle_seed, noise_seed
+    return net.initialize()
 
 
-def start(module, rows, weights):
-    """Before training, set what the data tell of an autoencoder's parameters."""
-    mean, variance = feature_moments(rows, weights)
-    module.likelihood.start(mean, variance)
-    if module.likelihood.support == "counts":  # the encoder sees something else than x
-        mean, variance = feature_moments(rows, weights, module.likelihood.encoder_input)
+def run(net, rows, *, n_epochs, n_batches, processes, last_step=None):
+    """Train a net on rows, until `last_step` at the latest.
+
+    If it raises, the net is as it was before.
+
+    Parameters
+    ----------
+    net : Net
+        Trained in place.
+    rows : Rows
+        The share of this process, float32.
+    n_epochs : int
+        Passes over the rows.
+    n_batches : int
+        Gradient steps of a pass.
+    processes : OneProcess or ManyProcesses
+        Who train.
+    last_step : int, default=None
+        Number of gradient steps, from the net's first, after which to stop.
+    """
+    during = {
+        "n_batches": n_batches,
+        "processes": processes,
+        "last_step": last_step,
+        # skorch would take a module itself for a part of the net
+        "forward_pass": processes.wrap(net.module_).__call__,
+        "loss_share": share_of_loss(rows, processes),
+    }
+    # a run that goes on from an earlier one draws other numbers
+    for name, device, seed in zip(
+        ("shuffle_generator", "noise_generator"), ("cpu", net.device), net.seeds, strict=True
+    ):
+        during[name] = torch.Generator(device).manual_seed(seed + net.n_steps_ + processes.index)
+    before = deepcopy((net.module_.state_dict(), net.optimizer_.state_dict(), net.n_steps_, net.last_factor_))
+    n_epochs_before = len(net.history)
+    net.max_epochs = n_epochs
+    for name, value in during.items():
+        setattr(net, name, value)
+    try:
+        # Not net.fit, which swallows KeyboardInterrupt and returns a half-trained net.
+        net.notify("on_train_begin", X=rows, y=None)
+        with suppress(StopTraining):
+            net.fit_loop(rows)
+        net.notify("on_train_end", X=rows, y=None)
+    except BaseException:
+        weights, optimizer, net.n_steps_, net.last_factor_ = before
+        net.module_.load_state_dict(weights)
+        net.optimizer_.load_state_dict(optimizer)
+        del net.history[n_epochs_before:]
+        raise
+    finally:
+        net.module_.eval()
+        for name in during:
+            delattr(net, name)
+
+
+def share_of_loss(rows, processes):
+    """Return the factor of this process's loss, where gradients are means over processes of unequal visits."""
+    n_visits = torch.tensor(float(rows.n_visits), dtype=torch.float64)
+    return (n_visits * processes.count / processes.add_up(n_visits)).item()
+
+
+def start(module, rows, processes):
+    """Before training, set what the data tell of an autoencoder's parameters, in one pass over them."""
+    likelihood = module.likelihood
+    moments, seen = Moments(), Moments()  # of x and of what the encoder sees
+    n_nonzero = torch.zeros((), dtype=torch.float64)
+    for batch in batches_by_cost(rows):
+        x, _ = rows[batch]
+        weights = rows.weights_of(batch)
+        moments.add(x, weights)
+        seen.add(likelihood.encoder_input(x), weights)
+        n_nonzero += weights @ sum_entries(x, (entries(x) != 0).double())
+    likelihood.start(*moments.mean_and_variance(processes.add_up))
+    mean, variance = seen.mean_and_variance(processes.add_up)
     module.encoder.start(mean)
     if module.input_dropout == "auto":
         # Measured by held-out ELBO: sparse rows gain, dense ones lose. Dropping large means would be a loud noise.
-        gains = rows.density(weights) <= MAX_DENSITY and not is_offset(mean, variance)
+        n_values = processes.add_up(moments.weight) * len(mean)
+        gains = processes.add_up(n_nonzero) <= MAX_DENSITY * n_values and not is_offset(mean, variance)
         module.input_dropout = SPARSE_DROPOUT if gains else 0.0
 
 
 def learning_rate_at(schedule, n_steps, step):
     """Return the factor of the learning rate in a gradient step, the schedule's value at the middle of it."""
-    return schedule((step + 0.5) / n_steps)
+    return schedule(min(1.0, (step + 0.5) / n_steps))
 
 
 def find_device(name):

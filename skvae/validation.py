@@ -6,7 +6,11 @@ from numbers import Integral
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
-from sklearn.utils.validation import _check_sample_weight, check_non_negative
+from sklearn.utils.validation import _check_sample_weight, check_non_negative, validate_data
+
+from skvae.stores import find_store
+
+FLOATS = (np.float64, np.float32)
 
 # Values of X that are looked at for fractions.
 N_CHECKED = 2**20
@@ -18,27 +22,69 @@ def check_widths(name, widths):
         raise ValueError(f"{name} == {widths!r}, must hold only integers >= 1.")
 
 
+def check_rows(estimator, X, support, *, reset=True):
+    """Return X validated for an estimator, with values that a likelihood of that support admits.
+
+    Parameters
+    ----------
+    estimator : BaseEmbedding
+        Learns the number and names of features, of which it needs two, or with `reset=False` expects them.
+    X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
+    support : {"real", "counts", "binary"}
+    reset : bool, default=True
+
+    Returns
+    -------
+    X : ndarray, CSR matrix or RowStore
+        float32 or float64. Blocks of a store are checked when they are read.
+    """
+    store = find_store(X)
+    least = 2 if reset else 1
+    if store is None:
+        X = validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=FLOATS, ensure_min_features=least)
+        check_support(X, support, type(estimator).__name__)
+        warn_of_fractions(X, support)
+        return X
+    validate_data(estimator, store, skip_check_array=True, reset=reset)
+    if store.shape[0] < 1 or store.shape[1] < least:
+        raise ValueError(f"{store.name} has the shape {store.shape}; expected 1 row and {least} feature(s) or more.")
+
+    def check_block(block):
+        block = check_array(block, accept_sparse="csr", dtype=FLOATS, ensure_min_samples=0, estimator=estimator)
+        check_support(block, support, type(estimator).__name__)
+        return block
+
+    warn_of_fractions(store[: store.block_size], support)
+    return store.map(check_block, dtype=np.float32 if store.dtype == np.float32 else np.float64)
+
+
 def check_support(X, support, estimator):
-    """Raise a ValueError unless a likelihood of that support admits X; warn of counts that are no integers."""
+    """Raise a ValueError unless a likelihood of that support admits X."""
     if support == "real":
         return
     check_non_negative(X, estimator)
     values = X.data if issparse(X) else X
     if support == "binary" and values.max(initial=0) > 1:
         raise ValueError(f"X of {estimator} holds {values.max()}; expected values from 0 to 1 for 'bernoulli'.")
+
+
+def warn_of_fractions(X, support):
+    """Warn of counts that are no integers, among the first ones of X."""
+    values = X.data if issparse(X) else X
     sample = values.ravel(order="K")[:N_CHECKED]  # in the order in memory, which needs no copy
-    fractions = sample[sample != np.rint(sample)]
-    if support == "counts" and len(fractions):
+    fractions = sample[sample != np.rint(sample)] if support == "counts" else ()
+    if len(fractions):
         warnings.warn(
             f"X holds {fractions[0]}; expected counts, integers >= 0, for a likelihood of counts. Normalised data suit "
             "'gaussian'.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
 def check_weights(sample_weight, X):
     """Return the weight of each row, float64, ones for None."""
+    X = np.broadcast_to(0.0, X.shape[:1])  # its length is all that counts, and X may be a store
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if weights.sum() < 1:
         raise ValueError(

@@ -1,19 +1,27 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 from scipy import sparse
 
 from skvae import batching
-from skvae.batching import Rows, ShuffledBatches, feature_moments, map_batches
+from skvae.batching import Moments, Rows, ShuffledBatches, map_batches, mean_of_batches
 from skvae.sparse import SparseBatch
 
 DENSE = np.random.default_rng(0).poisson(0.3, size=(23, 7)).astype(np.float64)
 FORMS = {"dense": DENSE, "csr_matrix": sparse.csr_matrix(DENSE), "csr_array": sparse.csr_array(DENSE)}
 
 
-def shuffled(rows, weights=None, seed=0):
-    weights = np.ones(len(rows)) if weights is None else np.asarray(weights, dtype=float)
-    return ShuffledBatches(rows, weights, 5, torch.Generator().manual_seed(seed), "cpu")
+def shuffled(rows, seed=0):
+    return ShuffledBatches(rows, math.ceil(rows.n_visits / 5), torch.Generator().manual_seed(seed), "cpu")
+
+
+def moments_of(rows):
+    moments = Moments()
+    for batch in batching.batches_by_cost(rows):
+        moments.add(rows[batch][0], rows.weights_of(batch))
+    return moments.mean_and_variance(lambda tensor: tensor)
 
 
 def rows_of(iterator):
@@ -55,12 +63,14 @@ def test_without_categories_there_are_no_covariates():
 
 def test_a_pass_holds_each_row_as_often_as_its_weight():
     weights = np.arange(23) % 4
-    assert rows_of(shuffled(Rows(DENSE, np.float64), weights)) == sorted(map(tuple, DENSE.repeat(weights, axis=0)))
+    assert rows_of(shuffled(Rows(DENSE, np.float64, weights=weights * 1.0))) == sorted(
+        map(tuple, DENSE.repeat(weights, axis=0))
+    )
 
 
 def test_passes_hold_each_row_as_often_as_its_fractional_weight_on_average():
     weights = np.linspace(0.1, 2.1, 23)
-    iterator = shuffled(Rows(np.arange(23.0)[:, np.newaxis], np.float64), weights)
+    iterator = shuffled(Rows(np.arange(23.0)[:, np.newaxis], np.float64, weights=weights))
     visits = sum(np.bincount(np.concatenate(rows_of(iterator)).astype(int), minlength=23) for _ in range(2000))
     # a row comes the next lower or the next higher integer of times
     error = np.sqrt(0.25 / 2000)
@@ -91,7 +101,7 @@ def test_each_pass_has_a_new_order_that_the_generator_sets():
 @pytest.mark.parametrize("X", FORMS.values(), ids=FORMS)
 def test_feature_moments_are_exact(X):
     weights = np.linspace(0, 3, 23)
-    mean, variance = feature_moments(Rows(X, np.float32), weights)
+    mean, variance = moments_of(Rows(X, np.float32, weights=weights))
     expected = np.average(DENSE, axis=0, weights=weights)
     np.testing.assert_allclose(mean, expected, rtol=1e-12)
     np.testing.assert_allclose(variance, np.average((DENSE - expected) ** 2, axis=0, weights=weights), rtol=1e-12)
@@ -103,6 +113,15 @@ def test_map_batches_stacks_the_results_in_order(X, n_elements, monkeypatch):
     monkeypatch.setattr(batching, "MAX_BATCH_ELEMENTS", n_elements)
     result = map_batches(lambda x, c: 2 * x[:, :3] + c, Rows(X, X.dtype, np.ones(23, dtype=int), 1), 3, "cpu")
     np.testing.assert_array_equal(result, 2 * DENSE[:, :3])
+
+
+@pytest.mark.parametrize("X", FORMS.values(), ids=FORMS)
+def test_mean_of_batches_is_the_weighted_mean(X, monkeypatch):
+    monkeypatch.setattr(batching, "MAX_BATCH_ELEMENTS", 28)
+    weights = np.linspace(0, 3, 23)
+    rows = Rows(X, np.float64, np.ones(23, dtype=int), 1, weights)
+    mean = mean_of_batches(lambda x, c: 2 * x[:, :3] + c, rows, 3, "cpu", lambda sums: sums)
+    np.testing.assert_allclose(mean, 2 * np.average(DENSE[:, :3], axis=0, weights=weights), rtol=1e-12)
 
 
 @pytest.mark.parametrize(("n_outputs", "n_rows"), [(1, 100), (7, 100), (14, 50), (10**9, 1)])
@@ -127,7 +146,7 @@ def test_wide_sparse_rows_stay_sparse(wide):
 
 
 def test_moments_of_sparse_rows_are_exact(wide):
-    mean, variance = feature_moments(Rows(wide, np.float64), np.ones(40))
+    mean, variance = moments_of(Rows(wide, np.float64))
     np.testing.assert_allclose(mean, wide.toarray().mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(variance, wide.toarray().var(axis=0), rtol=1e-10, atol=1e-15)
 

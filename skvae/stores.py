@@ -1,0 +1,386 @@
+"""Stores: matrices that stay on disk, of which blocks of rows are read, and files that results are written to.
+
+A store is anything two-dimensional with a `shape`, a `dtype` and slices of rows: arrays and CSR matrices over
+`numpy.memmap`, the X of a backed AnnData, datasets of h5py, arrays of zarr or dask.
+"""
+
+import math
+import mmap
+import os
+from contextlib import contextmanager, suppress
+from copy import copy
+from functools import singledispatch
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.utils import gen_even_slices
+
+# Memory of the rows that are mixed at a time, and of those read at a time. The first bounds what training needs.
+BUFFER_BYTES = 2**27
+BLOCK_BYTES = 2**20
+
+
+class RowStore:
+    """A matrix on disk, whose rows are read in blocks.
+
+    The estimators take stores as they are; this class is for choosing the sizes, or for opening a file by its name. A
+    pass of training reads all blocks in a random order, and mixes the rows of those that a buffer holds. A store that
+    the buffer holds as a whole trains to the same bits as in memory.
+
+    Parameters
+    ----------
+    X : store or path
+        Array or CSR matrix over `numpy.memmap`, X of a backed AnnData, h5py dataset, zarr or dask array, of shape
+        (n_samples, n_features); or the name of an `.h5ad` file or a `.zarr` folder, which needs the extra `anndata`.
+    layer : str, default=None
+        Of a name, the layer to open instead of X.
+    block_size : int >= 1, default=None
+        Rows that are read at a time, from one place. None for a megabyte of them.
+    buffer_size : int >= 1, default=None
+        Rows that are mixed at a time, from many places. None for 128 megabytes of them.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        n_samples and n_features.
+    dtype : numpy dtype
+        Of the values.
+    name : str
+        Names the file, in errors too.
+    nnz : int or None
+        Values stored of a sparse matrix; None for a dense one.
+
+    Raises
+    ------
+    ValueError
+        If X is no store, or a column-major (CSC) one.
+    OSError
+        If there is no such file, or it cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from skvae import BetaVAE, RowStore
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     X = np.memmap(f"{folder}/x.dat", dtype="float32", mode="w+", shape=(300, 50))
+    ...     X[:] = np.random.default_rng(0).normal(size=X.shape)
+    ...     store = RowStore(X, block_size=32, buffer_size=128)
+    ...     BetaVAE(n_components=2, max_epochs=2, random_state=0).fit_transform(store).shape
+    (300, 2)
+    """
+
+    def __init__(self, X, *, layer=None, block_size=None, buffer_size=None):
+        if isinstance(X, (str, Path)):
+            X = open_file(Path(X), layer)
+        elif layer is not None:
+            raise ValueError(f"layer == {layer!r}, must be None unless X is the name of a file; got {type(X)}.")
+        for name, size in (("block_size", block_size), ("buffer_size", buffer_size)):
+            if size is not None and not size >= 1:
+                raise ValueError(f"{name} == {size!r}, must be an integer >= 1, or None.")
+        self.source = find_source(X)
+        if self.source is None:
+            raise ValueError(f"X is {type(X)}; expected a store, see RowStore, or the name of a file.")
+        self.shape = self._source_shape = tuple(map(int, self.source.shape))
+        self._first = 0
+        self._functions = ()
+        self.dtype = np.dtype(self.source.dtype)
+        self.ndim = 2
+        self.name = self.source.name
+        self.nnz = self.source.nnz
+        n_samples, n_features = self.shape
+        n_bytes = self.dtype.itemsize * n_features if self.nnz is None else 8 * self.nnz / max(1, n_samples)
+        self.block_size = block_size or math.ceil(BLOCK_BYTES / max(1, n_bytes))
+        self.buffer_size = max(self.block_size, buffer_size or math.ceil(BUFFER_BYTES / max(1, n_bytes)))
+
+    def __repr__(self):
+        return f"RowStore({self.name!r}, shape={self.shape}, dtype={self.dtype})"
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, rows):
+        """Read rows, a slice or an index array, into memory: an ndarray or a CSR matrix."""
+        if isinstance(rows, slice) and rows.step in (None, 1):
+            start, stop, _ = rows.indices(len(self))
+            return self._read(start, max(start, stop))
+        # in any order, but all their blocks in turn
+        index = np.arange(len(self))[rows]
+        order = np.argsort(index, kind="stable")
+        ordered = index[order]
+        parts = []
+        for block in self.blocks():
+            wanted = ordered[slice(*np.searchsorted(ordered, [block.start, block.stop]))]
+            if len(wanted):
+                parts.append(self._read(block.start, block.stop)[wanted - block.start])
+        return stack(parts)[np.argsort(order)] if parts else self._read(0, 0)
+
+    def _read(self, start, stop):
+        with naming(f"cannot read {self.name}"):
+            if tuple(self.source.shape) != self._source_shape:
+                raise ValueError(f"its shape is {tuple(self.source.shape)}; expected {self._source_shape}, as before.")
+            rows = self.source.read(self._first + start, self._first + stop)
+            for function in self._functions if stop > start else ():
+                rows = function(rows)
+            return rows
+
+    def map(self, function, dtype=None):
+        """Return the store of `function(rows)`, of that dtype, computed when they are read."""
+        mapped = copy(self)
+        mapped._functions = (*self._functions, function)
+        mapped.dtype = np.dtype(dtype or self.dtype)
+        return mapped
+
+    def part(self, start, stop):
+        """Return the store of some of the rows, which are not read."""
+        part = copy(self)
+        part._first = self._first + start
+        part.shape = (stop - start, self.shape[1])
+        return part
+
+    def blocks(self):
+        """Return the blocks, even slices of rows."""
+        return list(gen_even_slices(len(self), math.ceil(len(self) / self.block_size))) if len(self) else []
+
+    def buffers(self, generator):
+        """Return lists of blocks, each the rows of a buffer, in a random order."""
+        blocks = self.blocks()
+        n_buffers = math.ceil(len(self) / self.buffer_size)
+        if n_buffers > 1:  # one buffer is mixed as a whole
+            blocks = [blocks[i] for i in torch.randperm(len(blocks), generator=generator)]
+        return [blocks[part] for part in gen_even_slices(len(blocks), min(n_buffers, len(blocks)))]
+
+
+@contextmanager
+def naming(task):
+    """Tell in the errors of reading or writing what was the task."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{task}: {error}") from error
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise ValueError(f"{task}: {error}") from error
+
+
+class CompressedRows:
+    """CSR rows in three one-dimensional arrays, each a memory map or on disk.
+
+    Parameters
+    ----------
+    data, indices, indptr : array-like that slices
+    shape : (int, int)
+    name : str
+    """
+
+    def __init__(self, data, indices, indptr, shape, name):
+        self.arrays = (data, indices)
+        self.indptr = indptr
+        self.shape = shape
+        self.dtype = data.dtype
+        self.name = name
+        self.nnz = int(np.asarray(indptr[-1:])[0])
+
+    def read(self, start, stop):
+        indptr = read_array(self.indptr, start, stop + 1)
+        if len(indptr) != stop + 1 - start:
+            raise ValueError(f"indptr holds {len(indptr)} values of the rows {start} to {stop}; was it truncated?")
+        parts = [read_array(array, *indptr[[0, -1]]) for array in self.arrays]
+        rows = sparse.csr_matrix((*parts, indptr - indptr[0]), shape=(stop - start, self.shape[1]))
+        rows.check_format(full_check=True)
+        if not rows.has_canonical_format:
+            raise ValueError(
+                f"column indices of the rows {start} to {stop} are not sorted or not unique; expected canonical CSR. "
+                "Load the matrix, call its sum_duplicates() and write it anew."
+            )
+        return rows
+
+
+class SlicedRows:
+    """Rows of whatever gives them for a slice.
+
+    Parameters
+    ----------
+    X : object
+        With shape, dtype and slices of rows, which are arrays, scipy sparse or to be computed.
+    name : str
+    """
+
+    nnz = None
+
+    def __init__(self, X, name):
+        self.X = X
+        self.dtype = X.dtype
+        self.name = name
+
+    @property
+    def shape(self):
+        return self.X.shape
+
+    def read(self, start, stop):
+        rows = self.X[start:stop]
+        rows = rows.compute() if hasattr(rows, "compute") else rows
+        rows = sparse.csr_matrix(rows) if sparse.issparse(rows) else read_array(rows, 0, stop - start)
+        if rows.shape != (stop - start, self.shape[1]):
+            raise ValueError(f"the rows {start} to {stop} have the shape {rows.shape}; was it truncated?")
+        return rows
+
+
+def read_array(array, start, stop):
+    """Return a part of an array, copied to memory."""
+    mapped = memory_map(array)
+    if mapped is not None and os.path.getsize(mapped.filename) < mapped.offset + mapped.nbytes:
+        # reading on would kill the process
+        raise OSError(f"it ends before the {mapped.offset + mapped.nbytes} bytes that were mapped; was it truncated?")
+    part = np.array(array[start:stop])
+    release(array)
+    return part
+
+
+def memory_map(array):
+    """Return the memmap whose memory an array shares, or None."""
+    while array is not None:
+        if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and array.filename is not None:
+            return array
+        array = getattr(array, "base", None)
+    return None
+
+
+def release(array):
+    """Let go of the pages of a memory map, which would count as memory of this process; they stay cached."""
+    mapped = memory_map(array)
+    # what was written to a copy on write is nowhere else
+    if mapped is not None and mapped.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.base.madvise(mmap.MADV_DONTNEED)
+
+
+@singledispatch
+def find_source(X):
+    """Return the source of the rows of a store, or None if X is in memory or none."""
+    if getattr(X, "format", None) == "csc" and hasattr(X, "group"):
+        raise ValueError(
+            f"{name_of(X)} is column-major (CSC); expected row-major (CSR), whose rows can be read. Convert it once: "
+            "adata = anndata.read_h5ad(name); adata.X = adata.X.tocsr(); adata.write_h5ad(new_name)."
+        )
+    if getattr(X, "format", None) == "csr" and hasattr(X, "group"):  # of anndata
+        return CompressedRows(*(X.group[part] for part in ("data", "indices", "indptr")), X.shape, name_of(X))
+    sliceable = all(hasattr(X, attribute) for attribute in ("shape", "dtype", "__getitem__"))
+    if not sliceable or hasattr(X, "iloc") or hasattr(X, "__array_namespace__") or len(X.shape) != 2:
+        return None
+    return SlicedRows(X, name_of(X))
+
+
+@find_source.register
+def _(X: RowStore):
+    return X.source
+
+
+@find_source.register
+def _(X: torch.Tensor):  # noqa: ARG001
+    return None
+
+
+@find_source.register
+def _(X: np.ndarray):
+    is_store = X.ndim == 2 and X.dtype.kind in "biuf" and memory_map(X) is not None
+    return SlicedRows(X, name_of(memory_map(X))) if is_store else None
+
+
+@find_source.register(sparse.spmatrix)
+@find_source.register(sparse.sparray)
+def _(X):
+    mapped = (
+        next((m for m in map(memory_map, (X.data, X.indices)) if m is not None), None) if X.format == "csr" else None
+    )
+    return None if mapped is None else CompressedRows(X.data, X.indices, X.indptr, X.shape, name_of(mapped))
+
+
+def name_of(X):
+    """Return the name of the file that an object is stored in, else that of its type."""
+    X = getattr(X, "group", X)
+    if hasattr(X, "file"):  # of h5py
+        return f"{X.file.filename}{X.name}"
+    return str(getattr(X, "filename", None) or getattr(X, "store_path", None) or type(X).__name__)
+
+
+def find_store(X):
+    """Return X as a RowStore if it is a store, else None."""
+    if isinstance(X, RowStore):
+        return X
+    return None if find_source(X) is None else RowStore(X)
+
+
+def stack(parts):
+    """Return blocks of rows as one."""
+    if len(parts) == 1:
+        return parts[0]
+    return sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.concatenate(parts)
+
+
+def open_h5ad(path):
+    import h5py
+
+    return h5py.File(path)
+
+
+def open_zarr(path):
+    import zarr
+
+    return zarr.open_group(path, mode="r")
+
+
+OPENERS = {".h5ad": open_h5ad, ".h5": open_h5ad, ".zarr": open_zarr}
+
+
+def open_file(path, layer):
+    """Return X, or a layer, of a file of anndata."""
+    if path.suffix not in OPENERS:
+        raise ValueError(f"X == {str(path)!r}, must end in one of {list(OPENERS)}.")
+    if not path.exists():
+        raise FileNotFoundError(f"X == {str(path)!r}: there is no such file.")
+    from anndata.io import sparse_dataset
+
+    with naming(f"cannot read {path}"):
+        group = OPENERS[path.suffix](path)
+        element = group["X" if layer is None else f"layers/{layer}"]
+        return element if hasattr(element, "dtype") else sparse_dataset(element)
+
+
+@contextmanager
+def open_output(out, shape, dtype):
+    """Give an array to fill: a new one in memory for None, `out` itself, or a new file of that name.
+
+    The file, `.npy`, appears once it is whole: if the block raises, there is none, and an old one stays.
+    """
+    if out is None:
+        yield np.empty(shape, dtype)
+    elif isinstance(out, np.ndarray):
+        if out.shape != shape or out.dtype != dtype or not out.flags.writeable:
+            kind = "writeable" if out.flags.writeable else "read-only"
+            raise ValueError(
+                f"out is {getattr(out, 'filename', None) or 'an array'}, {kind}, of shape {out.shape} and {out.dtype}; "
+                f"expected a writeable one of shape {shape} and {np.dtype(dtype)}."
+            )
+        yield out
+    else:
+        path = Path(out)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with naming(f"cannot write {path}"):
+                target = np.lib.format.open_memmap(part, "w+", dtype, shape)
+                reserve(part)
+            yield target
+            with naming(f"cannot write {path}"):
+                target.flush()
+                os.replace(part, path)
+        finally:
+            with suppress(FileNotFoundError):
+                part.unlink()
+
+
+def reserve(path):
+    """Take the room of a file on the disk: on a full one, writing to its memory map would kill the process."""
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
