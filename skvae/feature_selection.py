@@ -1,5 +1,6 @@
 """Selection of genes: those that vary more between cells than chance explains."""
 
+from functools import partial
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -7,9 +8,13 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.feature_selection import SelectorMixin
-from sklearn.utils import gen_batches
+from sklearn.utils import check_array, gen_batches
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
+
+from skvae.stores import RowStore, find_store
+
+ACCEPTED = {"accept_sparse": "csr", "dtype": (np.float64, np.float32)}
 
 # Elements of the blocks in which the residuals of zero counts are summed: 32 MB of float64.
 MAX_BLOCK_ELEMENTS = 2**22
@@ -78,7 +83,7 @@ class VariableGeneSelector(SelectorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
             Raw counts, >= 0.
         y : None
             Ignored.
@@ -93,10 +98,36 @@ class VariableGeneSelector(SelectorMixin, BaseEstimator):
             For negative counts.
         """
         self._validate_params()
-        X = validate_data(self, X, accept_sparse="csr", dtype=(np.float64, np.float32))
-        check_non_negative(X, "VariableGeneSelector, which expects counts")
-        self.residual_variances_ = residual_variances(sparse.csr_array(X), self.theta)
+        store = find_store(X, maps=False)
+        if store is None:
+            X = validate_data(self, X, **ACCEPTED)
+            blocks = [X]
+        else:
+            validate_data(self, store, skip_check_array=True)
+            blocks = store.map(partial(check_array, **ACCEPTED))
+        self.residual_variances_ = residual_variances(partial(read_counts, blocks), X.shape, self.theta)
         return self
+
+    def transform(self, X):
+        """Select the genes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
+            Data with the genes of `fit`.
+
+        Returns
+        -------
+        X_selected : {ndarray, CSR matrix, RowStore} of shape (n_samples, n_top)
+            Of a store a store, whose genes are selected when its rows are read; but memory maps are loaded, unless in
+            a `RowStore`.
+        """
+        store = find_store(X, maps=False)
+        if store is None:
+            return super().transform(X)
+        genes = np.flatnonzero(self._get_support_mask())
+        validate_data(self, store, skip_check_array=True, reset=False)
+        return store.map(partial(take_columns, columns=genes))
 
     def _get_support_mask(self):
         check_is_fitted(self)
@@ -112,14 +143,39 @@ class VariableGeneSelector(SelectorMixin, BaseEstimator):
         return tags
 
 
-def residual_variances(counts, theta):
-    """Return the variance of each gene's clipped Pearson residuals, (n_features,) from CSR counts."""
-    n_samples, n_features = counts.shape
-    if not counts.has_canonical_format:
-        counts = counts.copy()  # the caller's stays as it is
-        counts.sum_duplicates()
-    totals = counts.sum(axis=1, dtype=np.float64)
-    shares = counts.sum(axis=0, dtype=np.float64) / (totals.sum() or 1)
+def read_counts(blocks):
+    """Yield CSR counts, block by block."""
+    for counts in map(blocks.__getitem__, blocks.blocks()) if isinstance(blocks, RowStore) else blocks:
+        check_non_negative(counts, "VariableGeneSelector, which expects counts")
+        counts = sparse.csr_array(counts)
+        if not counts.has_canonical_format:
+            counts = counts.copy()  # the caller's stays as it is
+            counts.sum_duplicates()
+        yield counts
+
+
+def take_columns(X, columns):
+    return X[:, columns]
+
+
+def residual_variances(read, shape, theta):
+    """Return the variance of each gene's clipped Pearson residuals, (n_features,).
+
+    Parameters
+    ----------
+    read : callable
+        Returns an iterator over blocks of CSR counts; called twice.
+    shape : (int, int)
+        Of all blocks together.
+    theta : float
+    """
+    n_samples, n_features = shape
+    totals, gene_sums = [], np.zeros(n_features)
+    for counts in read():
+        totals.append(counts.sum(axis=1, dtype=np.float64))
+        gene_sums += counts.sum(axis=0, dtype=np.float64)
+    totals = np.concatenate(totals)
+    shares = gene_sums / (totals.sum() or 1)
     clip = np.sqrt(n_samples)
 
     def at_zero(mu):  # -mu / sqrt(mu + mu^2 / theta) without 0 / 0
@@ -135,12 +191,15 @@ def residual_variances(counts, theta):
         sums_of_squares[block] = n_cells @ residuals**2
 
     # ... then the others in their place.
-    genes = counts.indices
-    mu = np.repeat(totals, np.diff(counts.indptr)) * shares[genes]
-    before = at_zero(mu)
-    after = np.zeros_like(mu)  # a stored zero in a cell without counts stays 0
-    np.divide(counts.data - mu, np.sqrt(mu + mu**2 / theta), out=after, where=mu > 0)
-    np.clip(after, -clip, clip, out=after)
-    sums += np.bincount(genes, after - before, minlength=n_features)
-    sums_of_squares += np.bincount(genes, after**2 - before**2, minlength=n_features)
+    first = 0
+    for counts in read():
+        genes = counts.indices
+        mu = np.repeat(totals[first : first + counts.shape[0]], np.diff(counts.indptr)) * shares[genes]
+        before = at_zero(mu)
+        after = np.zeros_like(mu)  # a stored zero in a cell without counts stays 0
+        np.divide(counts.data - mu, np.sqrt(mu + mu**2 / theta), out=after, where=mu > 0)
+        np.clip(after, -clip, clip, out=after)
+        sums += np.bincount(genes, after - before, minlength=n_features)
+        sums_of_squares += np.bincount(genes, after**2 - before**2, minlength=n_features)
+        first += counts.shape[0]
     return np.maximum(sums_of_squares / n_samples - (sums / n_samples) ** 2, 0)

@@ -1,6 +1,7 @@
 """Preprocessing of counts: log-normalisation, and the quality control of the report."""
 
 import warnings
+from functools import partial
 from numbers import Real
 from typing import ClassVar
 
@@ -11,6 +12,8 @@ from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.sparsefuncs import inplace_row_scale
 from sklearn.utils.validation import check_non_negative, validate_data
+
+from skvae.stores import find_store
 
 
 class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -60,8 +63,8 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Counts, >= 0.
+        X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
+            Counts, >= 0. A store on disk is not read.
         y : None
             Ignored.
 
@@ -70,8 +73,10 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self : object
         """
         self._validate_params()
-        check_counts(check_array(X, **ACCEPTED, estimator=self, input_name="X"))
-        validate_data(self, X, skip_check_array=True)
+        store = find_store(X, maps=False)
+        if store is None:
+            check_counts(check_array(X, **ACCEPTED, estimator=self, input_name="X"))
+        validate_data(self, X if store is None else store, skip_check_array=True)
         return self
 
     def transform(self, X):
@@ -79,13 +84,14 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
             Counts, >= 0. A cell without counts stays zero, with a warning.
 
         Returns
         -------
-        X_normalized : {ndarray, CSR matrix} of shape (n_samples, n_features)
-            log1p of counts per `target_sum`; float32 for float32 input, else float64.
+        X_normalized : {ndarray, CSR matrix, RowStore} of shape (n_samples, n_features)
+            log1p of counts per `target_sum`; float32 for float32 input, else float64. Of a store a store, whose rows
+            are normalised when they are read; but memory maps are loaded, unless in a `RowStore`.
 
         Raises
         ------
@@ -93,26 +99,11 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             For negative counts.
         """
         self._validate_params()
-        X = validate_data(self, X, **ACCEPTED, copy=True, reset=False)
-        check_counts(X)
-        if sparse.issparse(X):
-            X.sum_duplicates()
-        totals = row_sums(X)
-        empty = totals == 0
-        if empty.any():
-            warnings.warn(
-                f"{empty.sum()} of {len(totals)} rows of X have no counts and stay zero; expected a positive total. "
-                "quality_control drops such cells.",
-                stacklevel=2,
-            )
-        scale = (self.target_sum / np.where(empty, 1, totals)).astype(X.dtype)
-        if sparse.issparse(X):
-            inplace_row_scale(X, scale)
-            np.log1p(X.data, out=X.data)
-        else:
-            X *= scale[:, np.newaxis]
-            np.log1p(X, out=X)
-        return X
+        store = find_store(X, maps=False)
+        if store is not None:
+            validate_data(self, store, skip_check_array=True, reset=False)
+            return store.map(partial(normalize_block, target_sum=self.target_sum))
+        return log_normalize(validate_data(self, X, **ACCEPTED, copy=True, reset=False), self.target_sum)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -124,6 +115,33 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
 
 ACCEPTED = {"accept_sparse": "csr", "dtype": (np.float64, np.float32)}
+
+
+def normalize_block(X, target_sum):
+    return log_normalize(check_array(X, **ACCEPTED), target_sum)
+
+
+def log_normalize(X, target_sum):
+    """Return log1p of counts per `target_sum`, in the place of validated X."""
+    check_counts(X)
+    if sparse.issparse(X):
+        X.sum_duplicates()
+    totals = row_sums(X)
+    empty = totals == 0
+    if empty.any():
+        warnings.warn(
+            f"{empty.sum()} of {len(totals)} rows of X have no counts and stay zero; expected a positive total. "
+            "quality_control drops such cells.",
+            stacklevel=3,
+        )
+    scale = (target_sum / np.where(empty, 1, totals)).astype(X.dtype)
+    if sparse.issparse(X):
+        inplace_row_scale(X, scale)
+        np.log1p(X.data, out=X.data)
+    else:
+        X *= scale[:, np.newaxis]
+        np.log1p(X, out=X)
+    return X
 
 
 def check_counts(X):

@@ -126,11 +126,15 @@ class RowStore:
                 rows = function(rows)
             return rows
 
-    def map(self, function, dtype=None):
-        """Return the store of `function(rows)`, of that dtype, computed when they are read."""
+    def map(self, function):
+        """Return the store of `function(rows)`, computed when they are read: one row for each, float32 or float64."""
         mapped = copy(self)
         mapped._functions = (*self._functions, function)
-        mapped.dtype = np.dtype(dtype or self.dtype)
+        first = mapped[: self.block_size]
+        mapped.shape = (len(self), first.shape[1])
+        mapped.dtype = first.dtype
+        if mapped.shape != self.shape:  # guessed, as it serves but to choose what is fast
+            mapped.nnz = round(first.nnz * len(self) / first.shape[0]) if sparse.issparse(first) else None
         return mapped
 
     def part(self, start, stop):
@@ -304,11 +308,15 @@ def name_of(X):
     return str(getattr(X, "filename", None) or getattr(X, "store_path", None) or type(X).__name__)
 
 
-def find_store(X):
-    """Return X as a RowStore if it is a store, else None."""
+def find_store(X, *, maps=True):
+    """Return X as a RowStore if it is a store, else None; without `maps`, None for memory maps too.
+
+    joblib makes memory maps of large arrays: transformers must not return stores for these.
+    """
     if isinstance(X, RowStore):
         return X
-    return None if find_source(X) is None else RowStore(X)
+    is_array = isinstance(X, np.ndarray) or sparse.issparse(X)
+    return None if (is_array and not maps) or find_source(X) is None else RowStore(X)
 
 
 def stack(parts):

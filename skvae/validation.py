@@ -55,7 +55,7 @@ def check_rows(estimator, X, support, *, reset=True):
         return block
 
     warn_of_fractions(store[: store.block_size], support)
-    return store.map(check_block, dtype=np.float32 if store.dtype == np.float32 else np.float64)
+    return store.map(check_block)
 
 
 def check_support(X, support, estimator):
