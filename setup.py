@@ -6,8 +6,14 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-EXTRAS = {"data": ["pooch", "rdata"]}
-EXTRAS["test"] = [*EXTRAS["data"], "pandas", "polars", "pytest", "ruff"]
+EXTRAS = {
+    "anndata": ["anndata", "h5py", "zarr"],
+    "dask": ["dask", "distributed"],
+    "data": ["pooch", "rdata"],
+    "distributed": ["accelerate"],
+}
+EXTRAS["all"] = sorted({package for packages in EXTRAS.values() for package in packages})
+EXTRAS["test"] = [*EXTRAS["all"], "pandas", "polars", "pytest", "ruff", "scanpy"]
 
 setup(
     name="skvae",

@@ -1,11 +1,12 @@
 """Scale: simulated counts on disk, fitted and transformed from there; seconds, rows a second and memory.
 
-`python benchmarks/scale.py FOLDER` builds stores of 10^4, 10^5 and 10^6 cells by 2,000 genes with 5% non-zeros in FOLDER,
-1 GB for each form of the largest, trains a beta-VSC for an epoch and embeds all cells from each form, in a process of its
-own, and writes `scale.json`. Forms: the matrix in memory; CSR over `numpy.memmap`; `.h5ad`; `.zarr`.
+`python benchmarks/scale.py FOLDER` builds stores of 10^4, 10^5 and 10^6 cells by 2,000 genes with 5% non-zeros in
+FOLDER, 1 GB for each form of the largest, trains a beta-VSC for an epoch and embeds all cells from each form, in a
+process of its own, and writes `scale.json`. Forms: the matrix in memory; CSR over `numpy.memmap`; `.h5ad`; `.zarr`.
 """
 
 import argparse
+import importlib
 import json
 import os
 import statistics
@@ -24,7 +25,7 @@ PARTS = ("data", "indices", "indptr")
 
 
 def profiles():
-    """Return the mean counts of each cell type, scaled such that the share of non-zeros is `DENSITY`, and the types' shares."""
+    """Return the mean counts of each cell type, with a share `DENSITY` of non-zeros, and the shares of the types."""
     from skvae import make_single_cell_counts
 
     cells = make_single_cell_counts(20_000, N_FEATURES, random_state=0)
@@ -50,7 +51,9 @@ def build(folder, n_samples):
     for start in range(0, n_samples, CHUNK):
         n = min(CHUNK, n_samples - start)
         library = rng.lognormal(0, 0.4, size=(n, 1))
-        chunks.append(sparse.csr_matrix(rng.poisson(library * means[rng.choice(len(shares), n, p=shares)]), dtype=np.float32))
+        chunks.append(
+            sparse.csr_matrix(rng.poisson(library * means[rng.choice(len(shares), n, p=shares)]), dtype=np.float32)
+        )
     counts = sparse.vstack(chunks, format="csr")
     for part in PARTS:
         np.save(folder / f"{part}.npy", getattr(counts, part))
@@ -91,11 +94,8 @@ def measure(form, folder):
         "h5ad": lambda: load_anndata(folder),
         "zarr": lambda: RowStore(folder / "cells.zarr"),
     }[form]
-    if form == "h5ad":
-        import anndata  # noqa: F401  # part of the baseline
-    if form == "zarr":
-        import anndata.io
-        import zarr  # noqa: F401
+    for package in {"h5ad": ["anndata"], "zarr": ["anndata.io", "zarr"]}.get(form, []):
+        importlib.import_module(package)
     baseline = peak_memory()
     X = load()
     model = make_pipeline(LogNormalizer(), BetaVSC(max_epochs=1, random_state=0))
@@ -120,17 +120,18 @@ def compare(folder, sizes, forms, repeats):
             for form in forms:
                 command = [sys.executable, "-W", "ignore", __file__, str(store), "--measure", form]
                 runs[form].append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
-        table[n_samples] = {
-            form: {key: statistics.median(run[key] for run in of_form) for key in of_form[0]}
-            | {
-                # paired: of the runs of one round
-                f"speed_{task}": statistics.median(m[task] / r[task] for m, r in zip(runs[forms[0]], of_form, strict=True))
-                for task in ("fit", "transform")
-            }
-            for form, of_form in runs.items()
-        }
+        table[n_samples] = {form: summarize(of_form, runs[forms[0]]) for form, of_form in runs.items()}
         show(n_samples, table[n_samples])
     return table
+
+
+def summarize(runs, references):
+    """Return medians over runs, speeds beside the reference run of the same round among them."""
+    row = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+    for task in ("fit", "transform"):
+        speeds = [reference[task] / run[task] for reference, run in zip(references, runs, strict=True)]
+        row[f"speed_{task}"] = statistics.median(speeds)
+    return row
 
 
 def show(n_samples, rows):

@@ -1,5 +1,6 @@
 """Embed wide, sparse data with autoencoders that behave like scikit-learn."""
 
+from skvae.annotated import embed
 from skvae.datasets import fetch_pbmc3k, make_single_cell_counts
 from skvae.estimators import AutoencoderEmbedding, BetaVAE, BetaVSC
 from skvae.feature_selection import VariableGeneSelector
@@ -18,6 +19,7 @@ __all__ = [
     "VariableGeneSelector",
     "clustering_report",
     "elbo_scorer",
+    "embed",
     "embedding_scorer",
     "fetch_pbmc3k",
     "make_single_cell_counts",

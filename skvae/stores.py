@@ -21,6 +21,9 @@ from sklearn.utils import gen_even_slices
 BUFFER_BYTES = 2**27
 BLOCK_BYTES = 2**20
 
+# Rows from which the number of all non-zeros is guessed where it is not stored.
+N_PEEKED = 64
+
 
 class RowStore:
     """A matrix on disk, whose rows are read in blocks.
@@ -73,8 +76,10 @@ class RowStore:
     """
 
     def __init__(self, X, *, layer=None, block_size=None, buffer_size=None):
+        self._opened = None
         if isinstance(X, (str, Path)):
-            X = open_file(Path(X), layer)
+            self._opened = Path(X), layer
+            X = open_file(*self._opened)
         elif layer is not None:
             raise ValueError(f"layer == {layer!r}, must be None unless X is the name of a file; got {type(X)}.")
         for name, size in (("block_size", block_size), ("buffer_size", buffer_size)):
@@ -89,8 +94,10 @@ class RowStore:
         self.dtype = np.dtype(self.source.dtype)
         self.ndim = 2
         self.name = self.source.name
-        self.nnz = self.source.nnz
         n_samples, n_features = self.shape
+        self.nnz = self.source.nnz
+        if self.nnz is None:
+            self.nnz = guess_nnz(self._read(0, min(N_PEEKED, n_samples)), n_samples)
         n_bytes = self.dtype.itemsize * n_features if self.nnz is None else 8 * self.nnz / max(1, n_samples)
         self.block_size = block_size or math.ceil(BLOCK_BYTES / max(1, n_bytes))
         self.buffer_size = max(self.block_size, buffer_size or math.ceil(BUFFER_BYTES / max(1, n_bytes)))
@@ -98,11 +105,22 @@ class RowStore:
     def __repr__(self):
         return f"RowStore({self.name!r}, shape={self.shape}, dtype={self.dtype})"
 
+    def __getstate__(self):
+        # open files cannot be pickled
+        return {name: value for name, value in vars(self).items() if name != "source" or self._opened is None}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        if self._opened is not None:
+            self.source = find_source(open_file(*self._opened))
+
     def __len__(self):
         return self.shape[0]
 
     def __getitem__(self, rows):
         """Read rows, a slice or an index array, into memory: an ndarray or a CSR matrix."""
+        if isinstance(rows, tuple) and rows[1:] == (Ellipsis,):  # as scikit-learn's searches index
+            rows = rows[0]
         if isinstance(rows, slice) and rows.step in (None, 1):
             start, stop, _ = rows.indices(len(self))
             return self._read(start, max(start, stop))
@@ -133,8 +151,8 @@ class RowStore:
         first = mapped[: self.block_size]
         mapped.shape = (len(self), first.shape[1])
         mapped.dtype = first.dtype
-        if mapped.shape != self.shape:  # guessed, as it serves but to choose what is fast
-            mapped.nnz = round(first.nnz * len(self) / first.shape[0]) if sparse.issparse(first) else None
+        if mapped.shape != self.shape:
+            mapped.nnz = guess_nnz(first, len(self))
         return mapped
 
     def part(self, start, stop):
@@ -142,6 +160,7 @@ class RowStore:
         part = copy(self)
         part._first = self._first + start
         part.shape = (stop - start, self.shape[1])
+        part.nnz = None if self.nnz is None else round(self.nnz * len(part) / max(1, len(self)))
         return part
 
     def blocks(self):
@@ -173,18 +192,23 @@ class CompressedRows:
 
     Parameters
     ----------
+    X : object
+        With the shape.
     data, indices, indptr : array-like that slices
-    shape : (int, int)
     name : str
     """
 
-    def __init__(self, data, indices, indptr, shape, name):
+    def __init__(self, X, data, indices, indptr, name):
+        self.X = X
         self.arrays = (data, indices)
         self.indptr = indptr
-        self.shape = shape
         self.dtype = data.dtype
         self.name = name
         self.nnz = int(np.asarray(indptr[-1:])[0])
+
+    @property
+    def shape(self):
+        return self.X.shape
 
     def read(self, start, stop):
         indptr = read_array(self.indptr, start, stop + 1)
@@ -211,7 +235,7 @@ class SlicedRows:
     name : str
     """
 
-    nnz = None
+    nnz = None  # unknown
 
     def __init__(self, X, name):
         self.X = X
@@ -229,6 +253,11 @@ class SlicedRows:
         if rows.shape != (stop - start, self.shape[1]):
             raise ValueError(f"the rows {start} to {stop} have the shape {rows.shape}; was it truncated?")
         return rows
+
+
+def guess_nnz(rows, n_samples):
+    """Return how many values all rows store, from some of them, to choose what is fast; None if they are not sparse."""
+    return round(rows.nnz * n_samples / max(1, rows.shape[0])) if sparse.issparse(rows) else None
 
 
 def read_array(array, start, stop):
@@ -268,16 +297,11 @@ def find_source(X):
             "adata = anndata.read_h5ad(name); adata.X = adata.X.tocsr(); adata.write_h5ad(new_name)."
         )
     if getattr(X, "format", None) == "csr" and hasattr(X, "group"):  # of anndata
-        return CompressedRows(*(X.group[part] for part in ("data", "indices", "indptr")), X.shape, name_of(X))
+        return CompressedRows(X, *(X.group[part] for part in ("data", "indices", "indptr")), name_of(X))
     sliceable = all(hasattr(X, attribute) for attribute in ("shape", "dtype", "__getitem__"))
     if not sliceable or hasattr(X, "iloc") or hasattr(X, "__array_namespace__") or len(X.shape) != 2:
         return None
     return SlicedRows(X, name_of(X))
-
-
-@find_source.register
-def _(X: RowStore):
-    return X.source
 
 
 @find_source.register
@@ -294,15 +318,17 @@ def _(X: np.ndarray):
 @find_source.register(sparse.spmatrix)
 @find_source.register(sparse.sparray)
 def _(X):
-    mapped = (
-        next((m for m in map(memory_map, (X.data, X.indices)) if m is not None), None) if X.format == "csr" else None
-    )
-    return None if mapped is None else CompressedRows(X.data, X.indices, X.indptr, X.shape, name_of(mapped))
+    if X.format != "csr":  # converted, in memory
+        return None
+    maps = [found for found in map(memory_map, (X.data, X.indices)) if found is not None]
+    return CompressedRows(X, X.data, X.indices, X.indptr, name_of(maps[0])) if maps else None
 
 
 def name_of(X):
     """Return the name of the file that an object is stored in, else that of its type."""
     X = getattr(X, "group", X)
+    if isinstance(X, RowStore):
+        return X.name
     if hasattr(X, "file"):  # of h5py
         return f"{X.file.filename}{X.name}"
     return str(getattr(X, "filename", None) or getattr(X, "store_path", None) or type(X).__name__)
@@ -351,6 +377,9 @@ def open_file(path, layer):
 
     with naming(f"cannot read {path}"):
         group = OPENERS[path.suffix](path)
+        layers = list(group["layers"]) if "layers" in group else []
+        if layer is not None and layer not in layers:
+            raise ValueError(f"layer == {layer!r}, must be None or one of {layers}.")
         element = group["X" if layer is None else f"layers/{layer}"]
         return element if hasattr(element, "dtype") else sparse_dataset(element)
 

@@ -220,7 +220,7 @@ def run(net, rows, *, n_epochs, n_batches, processes, last_step=None):
         "last_step": last_step,
         # skorch would take a module itself for a part of the net
         "forward_pass": processes.wrap(net.module_).__call__,
-        "loss_share": share_of_loss(rows, processes),
+        "loss_share": share_of_loss(rows, n_batches, processes),
     }
     # a run that goes on from an earlier one draws other numbers
     for name, device, seed in zip(
@@ -250,9 +250,15 @@ def run(net, rows, *, n_epochs, n_batches, processes, last_step=None):
             delattr(net, name)
 
 
-def share_of_loss(rows, processes):
+def share_of_loss(rows, n_batches, processes):
     """Return the factor of this process's loss, where gradients are means over processes of unequal visits."""
     n_visits = torch.tensor(float(rows.n_visits), dtype=torch.float64)
+    # known to all, as one that raised alone would leave the others waiting
+    if processes.add_up((n_visits < n_batches).double()) > 0:
+        raise ValueError(
+            f"an epoch visits {rows.n_visits} rows in process {processes.index}; expected {n_batches} or more in each, "
+            "one a gradient step. Raise batch_size, or sort the rows such that their weights are spread evenly."
+        )
     return (n_visits * processes.count / processes.add_up(n_visits)).item()
 
 

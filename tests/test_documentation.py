@@ -23,7 +23,7 @@ def likelihoods_restored():
 
 @pytest.mark.filterwarnings("ignore:The least populated class in y has only")
 @pytest.mark.usefixtures("likelihoods_restored")
-@pytest.mark.parametrize("document", ["README.md", "docs/counts.md", "docs/extending.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/counts.md", "docs/extending.md", "docs/scaling.md"])
 def test_the_code_of_a_document_runs(document):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), flags=re.DOTALL)
     assert blocks

@@ -1,0 +1,162 @@
+import pickle
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import normalized_mutual_info_score
+from skorch.callbacks import Callback
+
+from skvae import AutoencoderEmbedding, BetaVAE, BetaVSC, LogNormalizer, VariableGeneSelector, fetch_pbmc3k
+
+ESTIMATORS = (AutoencoderEmbedding, BetaVAE, BetaVSC)
+SMALL = {"n_components": 3, "hidden_layer_sizes": (8,), "random_state": 0}
+
+every_estimator = pytest.mark.parametrize("Estimator", ESTIMATORS)
+
+
+def weights(estimator):
+    return {name: value.numpy().copy() for name, value in estimator.net_.module_.state_dict().items()}
+
+
+@every_estimator
+def test_one_call_is_one_epoch(Estimator, X):
+    once = Estimator(**SMALL, max_epochs=1).fit(X)
+    partly = Estimator(**SMALL, max_epochs=1).partial_fit(X)
+    np.testing.assert_array_equal(partly.transform(X), once.transform(X))
+    assert partly.history_["loss"] == once.history_["loss"]
+    assert partly.n_epochs_ == 1
+
+
+@every_estimator
+def test_calls_train_on(Estimator, X):
+    estimator = Estimator(**SMALL, max_steps=60)
+    losses = [estimator.partial_fit(X).history_["loss"][-1] for _ in range(60)]
+    assert losses[-1] < losses[0]
+    assert estimator.n_epochs_ == len(estimator.history_["kl"]) == 60
+    assert estimator.net_.n_steps_ == 60
+
+
+def test_calls_have_other_random_numbers_each_and_the_same_in_a_copy(X):
+    vae = BetaVAE(**SMALL, max_steps=10).partial_fit(X)
+    copy = pickle.loads(pickle.dumps(vae))
+    for estimator in (vae, copy):
+        for _ in range(3):
+            estimator.partial_fit(X)
+    np.testing.assert_array_equal(copy.transform(X), vae.transform(X))
+
+
+def test_the_schedule_spans_max_steps(X):
+    rates = []
+
+    class Rate(Callback):
+        def on_batch_end(self, net, **kwargs):
+            rates.append(net.optimizer_.param_groups[0]["lr"])
+
+    partly = BetaVAE(**SMALL, max_steps=20, batch_size=60, callbacks=[Rate()])
+    for _ in range(10):
+        partly.partial_fit(X)
+    BetaVAE(**SMALL, max_epochs=10, batch_size=60, callbacks=[Rate()]).fit(X)
+    np.testing.assert_allclose(rates[:20], rates[20:])
+    assert partly.net_.criterion_.n_warmup_steps == 8
+
+
+@every_estimator
+def test_max_steps_ends_fit(Estimator, X):
+    estimator = Estimator(**SMALL, max_steps=5, batch_size=60).fit(X)  # of two steps an epoch
+    assert estimator.net_.n_steps_ == 5
+    assert estimator.n_epochs_ == 3
+
+
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+def test_steps_beyond_the_schedule_are_a_warning_unless_it_is_constant(X):
+    vae = BetaVAE(**SMALL, max_steps=2).partial_fit(X).partial_fit(X)
+    before = weights(vae)
+    with pytest.warns(ConvergenceWarning, match="the learning rate is 0 since 2 gradient steps were taken"):
+        vae.partial_fit(X)
+    np.testing.assert_equal(weights(vae), before)
+    vae = BetaVAE(**SMALL, max_steps=1, learning_rate_schedule="constant")
+    for _ in range(3):
+        vae.partial_fit(X)
+
+
+def test_fit_begins_anew(X):
+    vae = BetaVAE(**SMALL, max_epochs=2)
+    vae.partial_fit(X[:, :40]).fit(X)
+    np.testing.assert_array_equal(vae.transform(X), BetaVAE(**SMALL, max_epochs=2).fit(X).transform(X))
+
+
+def test_the_first_call_fixes_the_features_and_the_batches(X):
+    batch = np.arange(120) % 2
+    vae = BetaVAE(**SMALL).partial_fit(X, batch=batch)
+    with pytest.raises(ValueError, match="X has 79 features, but BetaVAE is expecting 80"):
+        vae.partial_fit(X[:, 1:], batch=batch)
+    with pytest.raises(ValueError, match=r"batch holds \[2\]; expected one of \[0, 1\]"):
+        vae.partial_fit(X, batch=batch + 1)
+    with pytest.raises(ValueError, match="batch is None"):
+        vae.partial_fit(X)
+    assert vae.n_epochs_ == 1
+
+
+def test_later_batches_are_named_in_the_first_call(X):
+    batch = np.repeat(["A", "B"], 60)
+    vae = BetaVAE(**SMALL).partial_fit(X[:60], batch=batch[:60], batches=["B", "A"])
+    vae.partial_fit(X[60:], batch=batch[60:])
+    np.testing.assert_array_equal(vae.batches_, ["A", "B"])
+    assert vae.denoise(X, batch=batch).shape == (120, 80)
+
+
+def test_chunks_of_any_form(X):
+    vae = BetaVAE(**SMALL)
+    for chunk in (X, X.toarray(), X.astype(np.float64), sparse.csc_array(X)):
+        vae.partial_fit(chunk)
+    assert vae.n_epochs_ == 4
+
+
+class Fails(Callback):
+    def __init__(self, error):
+        self.error = error
+
+    def on_batch_end(self, net, **kwargs):
+        if net.n_steps_ > 2:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_call_that_fails_leaves_what_was_learned(error, X):
+    vae = BetaVAE(**SMALL, max_steps=10, batch_size=60, callbacks=[Fails(error)]).partial_fit(X)
+    twin = BetaVAE(**SMALL, max_steps=10, batch_size=60).partial_fit(X)
+    with pytest.raises(error):
+        vae.partial_fit(X)
+    np.testing.assert_array_equal(vae.transform(X), twin.transform(X))
+    assert len(vae.net_.history) == vae.n_epochs_ == 1
+    # and goes on as if it had not been called
+    vae.net_.callbacks_ = twin.net_.callbacks_
+    np.testing.assert_array_equal(vae.partial_fit(X).transform(X), twin.partial_fit(X).transform(X))
+
+
+def agreement(estimator, X, labels):
+    clusters = KMeans(9, n_init=10, random_state=0).fit_predict(estimator.transform(X))
+    return normalized_mutual_info_score(labels, clusters)
+
+
+@pytest.mark.slow
+@pytest.mark.pbmc
+def test_chunks_are_as_good_as_the_whole():
+    cells = fetch_pbmc3k()
+    X = VariableGeneSelector().fit_transform(cells.data)
+    X = LogNormalizer().fit_transform(X)
+    scores = []
+    for seed in range(5):
+        whole = BetaVAE(random_state=seed).fit(X)
+        n_steps = whole.net_.n_steps_
+        partly = BetaVAE(random_state=seed, max_steps=n_steps)
+        rng = np.random.default_rng(seed)
+        while not hasattr(partly, "net_") or partly.net_.n_steps_ < n_steps:
+            for chunk in np.array_split(rng.permutation(X.shape[0]), 5):
+                if not hasattr(partly, "net_") or partly.net_.n_steps_ < n_steps:
+                    partly.partial_fit(X[chunk])
+        scores.append([agreement(estimator, X, cells.target) for estimator in (whole, partly)])
+    whole, partly = np.transpose(scores)
+    assert partly.mean() > whole.mean() - 0.02
