@@ -28,6 +28,7 @@ def client(tmp_path):
         ) as cluster,
         Client(cluster) as client,
     ):
+        client.amm.stop()
         yield client
 
 
