@@ -1,6 +1,6 @@
 """Scale: simulated counts on disk, fitted and transformed from there; seconds, rows a second and memory.
 
-`python benchmarks/scale.py FOLDER` builds stores of 10^4, 10^5 and 10^6 cells by 2,000 genes with 5% non-zeros in
+`python benchmarks/scale.py FOLDER` builds stores of 10^4 to 10^6 cells by 2,000 genes with 5% non-zeros in
 FOLDER, 1 GB for each form of the largest, trains a beta-VSC for an epoch and embeds all cells from each form, in a
 process of its own, and writes `scale.json`. Forms: the matrix in memory; CSR over `numpy.memmap`; `.h5ad`; `.zarr`.
 """
@@ -149,7 +149,7 @@ def show(n_samples, rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 300_000, 1_000_000])
     parser.add_argument("--forms", nargs="+", default=["memory", "memmap", "h5ad", "zarr"])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--measure", help=argparse.SUPPRESS)

@@ -463,7 +463,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         init_seed, shuffle_seed, noise_seed = seeds
         make_module = partial(self._make_module, rows.X.shape[1], rows.n_categories)
         module = build(make_module, torch.Generator().manual_seed(init_seed))
-        start(module, rows, processes)
+        moments = start(module, rows, processes)
         return make_net(
             module,
             self._make_objective(n_steps),
@@ -473,6 +473,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             device=device,
             callbacks=self.callbacks,
             verbose=self.verbose if processes.index == 0 else 0,
+            moments=moments,
             shuffle_seed=shuffle_seed,
             noise_seed=noise_seed,
         )
@@ -568,10 +569,18 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         function = partial(function, module)
         if out is None:
             return processes.gather(map_batches(function, processes.share(rows), n_outputs, self.net_.device))
+        shape = len(rows), self._n_features_out
         if processes.count > 1:
-            raise ValueError(f"out == {out!r}, must be None with several processes, which all have the result.")
-        with open_output(out, (len(rows), self._n_features_out), X.dtype) as target:
-            map_batches(function, rows, n_outputs, self.net_.device, target)
+            if isinstance(out, np.ndarray):
+                raise ValueError("out is an array, must be a path or None with several processes: one of them writes.")
+            Z = processes.gather(map_batches(function, processes.share(rows), n_outputs, self.net_.device))
+            if processes.index == 0:
+                with open_output(out, shape, X.dtype) as target:
+                    target[...] = Z
+            processes.wait()
+        else:
+            with open_output(out, shape, X.dtype) as target:
+                map_batches(function, rows, n_outputs, self.net_.device, target)
         return out if isinstance(out, np.ndarray) else np.load(out, mmap_mode="r")
 
     def _one_batch(self, batch):

@@ -152,11 +152,23 @@ class Moments:
         sums, squares = power_sums(x, weights)
         self.sums, self.squares, self.weight = self.sums + sums, self.squares + squares, self.weight + weights.sum()
 
-    def mean_and_variance(self, add_up):
-        """Return two float64 tensors (D,); `add_up` is the sum of a tensor over the processes."""
-        sums, squares, weight = map(add_up, (self.sums, self.squares, self.weight))
-        mean = sums / weight
-        return mean, (squares / weight - mean.square()).clamp(min=0)
+    def map(self, function):
+        """Return the moments with `function` applied to each sum."""
+        mapped = Moments()
+        mapped.sums, mapped.squares, mapped.weight = map(function, (self.sums, self.squares, self.weight))
+        return mapped
+
+    def plus(self, other):
+        """Return the moments of the rows of both."""
+        both = Moments()
+        both.sums, both.squares = self.sums + other.sums, self.squares + other.squares
+        both.weight = self.weight + other.weight
+        return both
+
+    def mean_and_variance(self):
+        """Return two float64 tensors (D,)."""
+        mean = self.sums / self.weight
+        return mean, (self.squares / self.weight - mean.square()).clamp(min=0)
 
 
 def batches_by_cost(rows, n_outputs=1):

@@ -20,6 +20,9 @@ class OneProcess:
         """Return the rows of all processes, an ndarray, in every process."""
         return rows
 
+    def wait(self):
+        """Wait until all processes are here."""
+
     def wrap(self, module):
         """Return the module such that its gradients are means over the processes."""
         return module
@@ -61,6 +64,9 @@ class ManyProcesses(OneProcess):
         from accelerate.utils import gather_object
 
         return np.concatenate(gather_object([rows]))
+
+    def wait(self):
+        self.accelerator.wait_for_everyone()
 
     def wrap(self, module):
         return self.accelerator.prepare_model(module, device_placement=False)

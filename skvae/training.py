@@ -148,6 +148,7 @@ def make_net(
     device,
     callbacks,
     verbose,
+    moments,
     shuffle_seed,
     noise_seed,
 ):
@@ -163,6 +164,8 @@ def make_net(
         Gradient steps of a whole run, over which the learning rate follows its schedule.
     verbose : int
         0: silent, 1: a progress bar, 2 and more: skorch's table, a row an epoch.
+    moments : Moments
+        Of the features, what `start` returned.
     shuffle_seed, noise_seed : int
         Of the order of the rows and of the samples of q(z|x).
 
@@ -190,6 +193,7 @@ def make_net(
         verbose=int(verbose > 1),
     )
     net.learning_rate_factor = partial(learning_rate_at, SCHEDULES[learning_rate_schedule], n_steps)
+    net.moments = moments
     net.seeds = shuffle_seed, noise_seed
     return net.initialize()
 
@@ -227,19 +231,22 @@ def run(net, rows, *, n_epochs, n_batches, processes, last_step=None):
         ("shuffle_generator", "noise_generator"), ("cpu", net.device), net.seeds, strict=True
     ):
         during[name] = torch.Generator(device).manual_seed(seed + net.n_steps_ + processes.index)
-    before = deepcopy((net.module_.state_dict(), net.optimizer_.state_dict(), net.n_steps_, net.last_factor_))
+    state = net.module_.state_dict(), net.optimizer_.state_dict(), net.n_steps_, net.last_factor_, net.moments
+    before = deepcopy(state)
     n_epochs_before = len(net.history)
     net.max_epochs = n_epochs
     for name, value in during.items():
         setattr(net, name, value)
     try:
+        if net.n_steps_ > 0:
+            follow(net, rows, processes)
         # Not net.fit, which swallows KeyboardInterrupt and returns a half-trained net.
         net.notify("on_train_begin", X=rows, y=None)
         with suppress(StopTraining):
             net.fit_loop(rows)
         net.notify("on_train_end", X=rows, y=None)
     except BaseException:
-        weights, optimizer, net.n_steps_, net.last_factor_ = before
+        weights, optimizer, net.n_steps_, net.last_factor_, net.moments = before
         net.module_.load_state_dict(weights)
         net.optimizer_.load_state_dict(optimizer)
         del net.history[n_epochs_before:]
@@ -263,24 +270,45 @@ def share_of_loss(rows, n_batches, processes):
 
 
 def start(module, rows, processes):
-    """Before training, set what the data tell of an autoencoder's parameters, in one pass over them."""
-    likelihood = module.likelihood
-    moments, seen = Moments(), Moments()  # of x and of what the encoder sees
-    n_nonzero = torch.zeros((), dtype=torch.float64)
+    """Before training, set what the data tell of an autoencoder's parameters; return the moments of the features."""
+    moments, seen, n_nonzero = survey(module, rows, processes)
+    module.likelihood.start(*moments.mean_and_variance())
+    mean, variance = seen.mean_and_variance()
+    module.encoder.start(mean)
+    if module.input_dropout == "auto":
+        # Measured by held-out ELBO: sparse rows gain, dense ones lose. Dropping large means would be a loud noise.
+        gains = n_nonzero <= MAX_DENSITY * moments.weight * len(mean) and not is_offset(mean, variance)
+        module.input_dropout = SPARSE_DROPOUT if gains else 0.0
+    return moments
+
+
+def survey(module, rows, processes):
+    """Return the moments of the features of x and of what the encoder sees, and the number of non-zeros."""
+    moments, seen, n_nonzero = Moments(), Moments(), torch.zeros((), dtype=torch.float64)
     for batch in batches_by_cost(rows):
         x, _ = rows[batch]
         weights = rows.weights_of(batch)
         moments.add(x, weights)
-        seen.add(likelihood.encoder_input(x), weights)
+        seen.add(module.likelihood.encoder_input(x), weights)
         n_nonzero += weights @ sum_entries(x, (entries(x) != 0).double())
-    likelihood.start(*moments.mean_and_variance(processes.add_up))
-    mean, variance = seen.mean_and_variance(processes.add_up)
-    module.encoder.start(mean)
-    if module.input_dropout == "auto":
-        # Measured by held-out ELBO: sparse rows gain, dense ones lose. Dropping large means would be a loud noise.
-        n_values = processes.add_up(moments.weight) * len(mean)
-        gains = processes.add_up(n_nonzero) <= MAX_DENSITY * n_values and not is_offset(mean, variance)
-        module.input_dropout = SPARSE_DROPOUT if gains else 0.0
+    return moments.map(processes.add_up), seen.map(processes.add_up), processes.add_up(n_nonzero)
+
+
+def follow(net, rows, processes):
+    """Between chunks of the data, move what `start` set by as much as the moments of the features changed.
+
+    The gradient steps of a few chunks are too few to learn, say, the variance of a feature that the first one lacked.
+    """
+    likelihood = net.module_.likelihood
+    moments, _, _ = survey(net.module_, rows, processes)
+    moments = net.moments.plus(moments)
+    old, new = deepcopy(likelihood), deepcopy(likelihood)
+    old.start(*net.moments.mean_and_variance())
+    new.start(*moments.mean_and_variance())
+    with torch.no_grad():
+        for name, value in likelihood.state_dict().items():
+            value += new.state_dict()[name] - old.state_dict()[name]
+    net.moments = moments
 
 
 def learning_rate_at(schedule, n_steps, step):

@@ -84,6 +84,8 @@ def warn_of_fractions(X, support):
 
 def check_weights(sample_weight, X):
     """Return the weight of each row, float64, ones for None."""
+    if sample_weight is None:
+        return np.broadcast_to(1.0, X.shape[:1])
     X = np.broadcast_to(0.0, X.shape[:1])  # its length is all that counts, and X may be a store
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if weights.sum() < 1:
@@ -100,7 +102,7 @@ def find_batches(batch, X):
     Without labels there are no batches: none are returned, and zeros.
     """
     if batch is None:
-        return None, np.zeros(X.shape[0], dtype=int)
+        return None, np.broadcast_to(0, X.shape[:1])
     labels = check_labels(batch, X)
     try:
         return np.unique(labels, return_inverse=True)
@@ -120,7 +122,7 @@ def index_batches(batch, X, known, *, required):
     if batch is None:
         if known is not None and required:
             raise ValueError(f"batch is None; expected the batch of each row, one of {known.tolist()}, as in fit.")
-        return np.zeros(X.shape[0], dtype=int)
+        return np.broadcast_to(0, X.shape[:1])
     if known is None:
         raise ValueError(f"batch == {batch!r}, must be None: fit was given none.")
     labels = check_labels(batch, X)

@@ -21,7 +21,7 @@ def moments_of(rows):
     moments = Moments()
     for batch in batching.batches_by_cost(rows):
         moments.add(rows[batch][0], rows.weights_of(batch))
-    return moments.mean_and_variance(lambda tensor: tensor)
+    return moments.mean_and_variance()
 
 
 def rows_of(iterator):

@@ -1,4 +1,4 @@
-"""The benchmarks run: `benchmarks/speed.py` in its quick mode."""
+"""The benchmarks run, at small sizes."""
 
 import json
 import subprocess
@@ -18,3 +18,12 @@ def test_the_speed_benchmark_writes_its_results(tmp_path):
     assert {"skvae_fit", "bare_loop", "dense_loop", "pca"} <= compared["table"].keys()
     assert all(row["seconds_an_epoch"] > 0 for row in results["growth"]["n_samples"]["rows"])
     assert (tmp_path / "speed.png").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_the_scale_benchmark_writes_its_results(tmp_path):
+    command = [sys.executable, ROOT / "benchmarks" / "scale.py", tmp_path, "--sizes", "1000", "--repeats", "1"]
+    subprocess.run(command, check=True)
+    rows = json.loads((tmp_path / "scale.json").read_text())["table"]["1000"]
+    # the same bits from every form
+    assert len({row["checksum"] for row in rows.values()}) == 1

@@ -3,12 +3,10 @@ import pickle
 import numpy as np
 import pytest
 from scipy import sparse
-from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import normalized_mutual_info_score
 from skorch.callbacks import Callback
 
-from skvae import AutoencoderEmbedding, BetaVAE, BetaVSC, LogNormalizer, VariableGeneSelector, fetch_pbmc3k
+from skvae import AutoencoderEmbedding, BetaVAE, BetaVSC, LogNormalizer, make_single_cell_counts
 
 ESTIMATORS = (AutoencoderEmbedding, BetaVAE, BetaVSC)
 SMALL = {"n_components": 3, "hidden_layer_sizes": (8,), "random_state": 0}
@@ -136,27 +134,20 @@ def test_a_call_that_fails_leaves_what_was_learned(error, X):
     np.testing.assert_array_equal(vae.partial_fit(X).transform(X), twin.partial_fit(X).transform(X))
 
 
-def agreement(estimator, X, labels):
-    clusters = KMeans(9, n_init=10, random_state=0).fit_predict(estimator.transform(X))
-    return normalized_mutual_info_score(labels, clusters)
-
-
 @pytest.mark.slow
-@pytest.mark.pbmc
-def test_chunks_are_as_good_as_the_whole():
-    cells = fetch_pbmc3k()
-    X = VariableGeneSelector().fit_transform(cells.data)
-    X = LogNormalizer().fit_transform(X)
+@pytest.mark.parametrize("Estimator", ESTIMATORS)
+def test_chunks_are_as_good_as_the_whole(Estimator):
+    cells = make_single_cell_counts(1500, 500, random_state=0)
+    X = LogNormalizer().fit_transform(cells.data)
+    X, X_new = X[:1000], X[1000:]
     scores = []
-    for seed in range(5):
-        whole = BetaVAE(random_state=seed).fit(X)
-        n_steps = whole.net_.n_steps_
-        partly = BetaVAE(random_state=seed, max_steps=n_steps)
+    for seed in range(4):
+        whole = Estimator(random_state=seed, max_epochs=40).fit(X)
+        partly = Estimator(random_state=seed, max_steps=40 * 8)
         rng = np.random.default_rng(seed)
-        while not hasattr(partly, "net_") or partly.net_.n_steps_ < n_steps:
-            for chunk in np.array_split(rng.permutation(X.shape[0]), 5):
-                if not hasattr(partly, "net_") or partly.net_.n_steps_ < n_steps:
-                    partly.partial_fit(X[chunk])
-        scores.append([agreement(estimator, X, cells.target) for estimator in (whole, partly)])
+        for _ in range(40):
+            for chunk in np.array_split(rng.permutation(1000), 8):  # a step each
+                partly.partial_fit(X[chunk])
+        scores.append([estimator.score(X_new) for estimator in (whole, partly)])
     whole, partly = np.transpose(scores)
-    assert partly.mean() > whole.mean() - 0.02
+    assert partly.mean() > whole.mean() - 3 * whole.std(ddof=1)

@@ -67,4 +67,7 @@ def test_shares_of_unequal_weight_count_by_their_weight(ranks, X):
 
 def test_all_rows_are_embedded_in_both(ranks):
     assert ranks[0]["Z"].shape == (300, 10)
+    np.testing.assert_array_equal(ranks[0]["Z"], ranks[1]["Z"])
+    for rank in ranks:
+        np.testing.assert_array_equal(rank["written"], rank["Z"])
     assert len(np.unique(ranks[0]["Z"][:, 0])) > 290

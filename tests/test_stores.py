@@ -15,7 +15,15 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from skvae import AutoencoderEmbedding, BetaVAE, BetaVSC, LogNormalizer, RowStore, VariableGeneSelector
+from skvae import (
+    AutoencoderEmbedding,
+    BetaVAE,
+    BetaVSC,
+    LogNormalizer,
+    RowStore,
+    VariableGeneSelector,
+    make_single_cell_counts,
+)
 from skvae.batching import Rows, ShuffledBatches
 from skvae.stores import find_store, memory_map
 
@@ -120,6 +128,17 @@ def test_a_buffer_mixes_blocks_from_all_over(tmp_path):
     batches = ShuffledBatches(Rows(store, np.float64), 20, torch.Generator().manual_seed(0), "cpu")
     for _, x in batches:
         assert x[:, 0].std() > 300  # of all rows 577, of one block 6
+
+
+@pytest.mark.slow
+def test_small_blocks_and_buffers_are_as_good_as_memory_even_sorted_by_type(tmp_path):
+    cells = make_single_cell_counts(1500, 500, random_state=0)
+    X = LogNormalizer().fit_transform(cells.data)
+    X, X_new, types = X[:1000], X[1000:], cells.target[:1000]
+    store = RowStore(mapped_csr(X[np.argsort(types)], tmp_path), block_size=25, buffer_size=250)
+    fits = [[BetaVSC(random_state=seed, max_epochs=40).fit(data) for seed in range(4)] for data in (X, store)]
+    in_memory, streamed = np.array([[vsc.score(X_new) for vsc in of_data] for of_data in fits])
+    assert streamed.mean() > in_memory.mean() - 3 * in_memory.std(ddof=1)
 
 
 def test_rows_are_read_by_slices_and_by_index(X, tmp_path):
