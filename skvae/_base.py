@@ -20,7 +20,7 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skvae.batching import Rows, bounded_batches, map_batches, mean_of_batches, one_hot
+from skvae.batching import Rows, bounded_batches, map_batches, one_hot
 from skvae.likelihoods import LIKELIHOODS
 from skvae.networks import ACTIVATIONS, Autoencoder, Head, Trunk, build
 from skvae.objectives import elbo, importance_weighted
@@ -152,8 +152,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         n_batches, n_epochs, n_steps = self._plan(rows.n_visits)
         own_rows = processes.share(rows)
         net = self._make_net(own_rows, n_steps, device, processes)
-        run(net, own_rows, n_epochs=n_epochs, n_batches=n_batches, processes=processes, last_step=n_steps)
-        kl = mean_kl(net, own_rows, processes)
+        kl = run(net, own_rows, n_epochs=n_epochs, n_batches=n_batches, processes=processes, last_step=n_steps)
         # This instance changes only here: a fit that raised has left the last one in place.
         validate_data(self, given, skip_check_array=True)
         self._keep(net, batches, kl)
@@ -164,10 +163,11 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def partial_fit(self, X, y=None, *, batch=None, sample_weight=None, batches=None):
         """Train on with one pass over a chunk of the data.
 
-        The first call, unless after `fit`, sets up the network and fixes the features and the parameters of training.
-        Equal to `fit` in quality if the chunks are random parts of the data, each is given several times, and
-        `max_steps` says how many gradient steps, ceil(n_samples / batch_size) a call, there will be in all. Chunks
-        sorted by type, one pass over few rows, or an end far from `max_steps` cost quality.
+        The first call sets up the network, and fixes the features, the learning rate, its schedule and that of the KL
+        term. Equal to `fit` in quality if the chunks are random parts of the data, and `max_steps` says how many
+        gradient steps, ceil(n_samples / batch_size) a call, there will be in all. Chunks sorted by type, or an end far
+        from `max_steps`, cost quality. After `fit` the schedule is over: set `learning_rate_schedule="constant"` before
+        it to train on.
 
         Parameters
         ----------
@@ -195,15 +195,15 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             If the loss becomes infinite or NaN.
         """
         is_first = not hasattr(self, "net_")
-        device = self._check_parameters() if is_first else self.net_.device
+        device = self._check_parameters()
         support = LIKELIHOODS[self.likelihood].support if is_first else self.net_.module_.likelihood.support
         given, X = X, check_rows(copy(self), X, support, reset=is_first)
+        labels = batch if batches is None else np.atleast_1d(batches)
+        known, _ = find_batches(labels, X if batches is None else labels)
         if not is_first:
+            if batches is not None and not np.array_equal(known, self.batches_):
+                raise ValueError(f"batches == {batches!r}, must be those of the first call, or None.")
             known = self.batches_
-        elif batches is None:
-            known, _ = find_batches(batch, X)
-        else:
-            known, _ = find_batches(batches, np.asarray(batches))
         categories = index_batches(batch, X, known, required=True)
         rows = Rows(X, np.float32, categories, count(known), check_weights(sample_weight, X), trains=True)
         processes = find_processes(self.distributed, device)
@@ -211,8 +211,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         own_rows = processes.share(rows)
         net = self._make_net(own_rows, n_steps, device, processes) if is_first else self.net_
         self._warn_of_late_steps(net)
-        run(net, own_rows, n_epochs=1, n_batches=n_batches, processes=processes)
-        kl = mean_kl(net, own_rows, processes)
+        kl = run(net, own_rows, n_epochs=1, n_batches=n_batches, processes=processes)
         if is_first:
             validate_data(self, given, skip_check_array=True)
         self._keep(net, known, kl)
@@ -574,10 +573,14 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             if isinstance(out, np.ndarray):
                 raise ValueError("out is an array, must be a path or None with several processes: one of them writes.")
             Z = processes.gather(map_batches(function, processes.share(rows), n_outputs, self.net_.device))
-            if processes.index == 0:
-                with open_output(out, shape, X.dtype) as target:
-                    target[...] = Z
-            processes.wait()
+            error = None
+            try:
+                if processes.index == 0:
+                    with open_output(out, shape, X.dtype) as target:
+                        target[...] = Z
+            except OSError as raised:
+                error = raised
+            processes.raise_together(error)
         else:
             with open_output(out, shape, X.dtype) as target:
                 map_batches(function, rows, n_outputs, self.net_.device, target)
@@ -611,12 +614,3 @@ def choose_epochs(n_samples, n_batches):
 
 def count(batches):
     return 0 if batches is None else len(batches)
-
-
-def mean_kl(net, rows, processes):
-    """Return the mean of KL(q || p) over the rows of all processes for each latent dimension, (J,)."""
-    rows.trains = False
-    module = net.module_
-    return mean_of_batches(
-        lambda x, c: module.latent.kl(module.encode(x, c)), rows, module.code_size, net.device, processes.add_up
-    )

@@ -8,7 +8,7 @@ def embed(adata, estimator, *, layer=None, key_added=None, batch_key=None):
     """Embed the cells of an AnnData object, in memory or backed.
 
     An estimator that is not fitted is fitted first, one that is only transforms. `adata` changes once all is done: if
-    this raises, it is as it was.
+    this raises, `adata` is as it was, though the estimator may be fitted.
 
     Parameters
     ----------
@@ -23,7 +23,8 @@ def embed(adata, estimator, *, layer=None, key_added=None, batch_key=None):
     key_added : str, default=None
         None for `X_` and the name of the estimator's class, of a pipeline the last one's, in lower case.
     batch_key : str, default=None
-        The column of `adata.obs` that holds the batch of each cell. A pipeline needs scikit-learn's metadata routing.
+        The column of `adata.obs` that holds the batch of each cell. A pipeline needs scikit-learn's metadata routing,
+        with `set_fit_request(batch=True)` and `set_transform_request(batch=True)` of its last step.
 
     Raises
     ------
@@ -51,14 +52,15 @@ def embed(adata, estimator, *, layer=None, key_added=None, batch_key=None):
     Z = estimator.transform(X, **metadata)
     last = estimator[-1] if hasattr(estimator, "steps") else estimator
     key = f"X_{type(last).__name__.lower()}" if key_added is None else key_added
-    # a data frame's index is not that of the cells
-    adata.obsm[key] = Z.to_numpy() if hasattr(Z, "to_numpy") else Z
-    adata.uns[key] = {
+    about = {
         "estimator": type(last).__name__,
         "params": {name: plain(value) for name, value in estimator.get_params().items()},
         "layer": plain(layer),
         "batch_key": plain(batch_key),
     }
+    # a data frame's index is not that of the cells
+    adata.obsm[key] = Z.to_numpy() if hasattr(Z, "to_numpy") else Z
+    adata.uns[key] = about
 
 
 def find(table, name, what):

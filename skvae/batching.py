@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from scipy import sparse
-from sklearn.utils import gen_batches
+from sklearn.utils import gen_batches, gen_even_slices
 from torch.utils.data import Dataset
 
 from skvae.sparse import SparseBatch, power_sums
@@ -218,7 +218,7 @@ class ShuffledBatches:
         self.device = device
 
     def __iter__(self):
-        sizes = even_sizes(self.rows.n_visits, self.n_batches)
+        sizes = (part.stop - part.start for part in gen_even_slices(self.rows.n_visits, self.n_batches))
         parts, missing = [], next(sizes)
         for buffer, visits in self.visits():
             while 0 < missing <= len(visits):
@@ -230,6 +230,7 @@ class ShuffledBatches:
             if len(visits):  # the next batch begins in this buffer and ends in another
                 parts.append(buffer.take(visits))
                 missing -= len(visits)
+            del buffer  # before the next one is filled
 
     def visits(self):
         """Yield buffers of rows with the rows in them that a pass visits, in a random order."""
@@ -245,12 +246,7 @@ class ShuffledBatches:
             visits = buffer.order[np.searchsorted(ends[:-1], cuts, side="right")]
             first = last
             yield buffer, visits[torch.randperm(len(visits), generator=self.generator).numpy()]
-
-
-def even_sizes(n, n_parts):
-    """Yield the sizes of even parts."""
-    least, n_larger = divmod(n, n_parts)
-    yield from (least + (i < n_larger) for i in range(n_parts))
+            del buffer
 
 
 def map_batches(function, rows, n_outputs, device, out=None):

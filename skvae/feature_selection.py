@@ -101,10 +101,11 @@ class VariableGeneSelector(SelectorMixin, BaseEstimator):
         store = find_store(X, maps=False)
         if store is None:
             X = validate_data(self, X, **ACCEPTED)
+            check_non_negative(X, "VariableGeneSelector, which expects counts")
             blocks = [X]
         else:
             validate_data(self, store, skip_check_array=True)
-            blocks = store.map(partial(check_array, **ACCEPTED))
+            blocks = store.map(check_block)
         self.residual_variances_ = residual_variances(partial(read_counts, blocks), X.shape, self.theta)
         return self
 
@@ -143,10 +144,15 @@ class VariableGeneSelector(SelectorMixin, BaseEstimator):
         return tags
 
 
+def check_block(counts):
+    counts = check_array(counts, **ACCEPTED)
+    check_non_negative(counts, "VariableGeneSelector, which expects counts")
+    return counts
+
+
 def read_counts(blocks):
     """Yield CSR counts, block by block."""
     for counts in map(blocks.__getitem__, blocks.blocks()) if isinstance(blocks, RowStore) else blocks:
-        check_non_negative(counts, "VariableGeneSelector, which expects counts")
         counts = sparse.csr_array(counts)
         if not counts.has_canonical_format:
             counts = counts.copy()  # the caller's stays as it is

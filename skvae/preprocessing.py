@@ -85,7 +85,7 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
-            Counts, >= 0. A cell without counts stays zero, with a warning.
+            Counts, >= 0. A cell without counts stays zero, with a warning where X is in memory.
 
         Returns
         -------
@@ -118,7 +118,9 @@ ACCEPTED = {"accept_sparse": "csr", "dtype": (np.float64, np.float32)}
 
 
 def normalize_block(X, target_sum):
-    return log_normalize(check_array(X, **ACCEPTED), target_sum)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of empty cells, again in every pass
+        return log_normalize(check_array(X, **ACCEPTED), target_sum)
 
 
 def log_normalize(X, target_sum):

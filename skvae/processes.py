@@ -3,7 +3,10 @@
 `torchrun` or `accelerate launch` starts them; accelerate, of the extra `distributed`, connects them.
 """
 
+import os
+
 import numpy as np
+import torch
 
 
 class OneProcess:
@@ -20,8 +23,10 @@ class OneProcess:
         """Return the rows of all processes, an ndarray, in every process."""
         return rows
 
-    def wait(self):
-        """Wait until all processes are here."""
+    def raise_together(self, error):
+        """Raise in every process if one has an error, instead of leaving the others waiting."""
+        if error is not None:
+            raise error
 
     def wrap(self, module):
         """Return the module such that its gradients are means over the processes."""
@@ -48,12 +53,14 @@ class ManyProcesses(OneProcess):
             raise ImportError(
                 'distributed == True needs accelerate; install it with pip install "skvae[distributed]".'
             ) from error
-        self.accelerator = Accelerator(cpu=device.type == "cpu", device_placement=False)
+        self.accelerator = Accelerator(cpu=device.type == "cpu", device_placement=False, mixed_precision="no")
         self.index = self.accelerator.process_index
         self.count = self.accelerator.num_processes
 
     def share(self, rows):
         n_rows = len(rows)
+        if n_rows < self.count:
+            raise ValueError(f"X has {n_rows} row(s); expected {self.count} or more, one for each process.")
         return rows.part(self.index * n_rows // self.count, (self.index + 1) * n_rows // self.count)
 
     def add_up(self, tensor):
@@ -65,8 +72,11 @@ class ManyProcesses(OneProcess):
 
         return np.concatenate(gather_object([rows]))
 
-    def wait(self):
-        self.accelerator.wait_for_everyone()
+    def raise_together(self, error):
+        failed = self.add_up(torch.tensor(float(error is not None)))
+        super().raise_together(error)
+        if failed:
+            raise RuntimeError("another process failed; its own message says why.")
 
     def wrap(self, module):
         return self.accelerator.prepare_model(module, device_placement=False)
@@ -74,5 +84,5 @@ class ManyProcesses(OneProcess):
 
 def find_processes(distributed, device):
     """Return the processes that this one trains with: itself alone unless `distributed` and started with others."""
-    processes = ManyProcesses(device) if distributed else OneProcess()
-    return processes if processes.count > 1 else OneProcess()
+    started = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    return ManyProcesses(device) if distributed and started else OneProcess()

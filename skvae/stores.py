@@ -8,18 +8,21 @@ import math
 import mmap
 import os
 from contextlib import contextmanager, suppress
-from copy import copy
 from functools import singledispatch
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy import sparse
-from sklearn.utils import gen_even_slices
+from sklearn.utils import check_scalar, gen_even_slices
 
-# Memory of the rows that are mixed at a time, and of those read at a time. The first bounds what training needs.
+# Memory of the rows that are mixed at a time, and of those read at a time.
 BUFFER_BYTES = 2**27
 BLOCK_BYTES = 2**20
+
+# Of the column index of a value.
+INDEX_BYTES = 4
 
 # Rows from which the number of all non-zeros is guessed where it is not stored.
 N_PEEKED = 64
@@ -40,9 +43,11 @@ class RowStore:
     layer : str, default=None
         Of a name, the layer to open instead of X.
     block_size : int >= 1, default=None
-        Rows that are read at a time, from one place. None for a megabyte of them.
+        Rows that are read at a time, from one place. None for a megabyte of them, or a chunk of the file if that is
+        larger.
     buffer_size : int >= 1, default=None
-        Rows that are mixed at a time, from many places. None for 128 megabytes of them.
+        Rows that are mixed at a time, from many places. None for 128 megabytes of them; while it is filled, a buffer
+        takes twice its size.
 
     Attributes
     ----------
@@ -78,32 +83,53 @@ class RowStore:
     def __init__(self, X, *, layer=None, block_size=None, buffer_size=None):
         self._opened = None
         if isinstance(X, (str, Path)):
-            self._opened = Path(X), layer
+            self._opened = Path(X).absolute(), layer
             X = open_file(*self._opened)
         elif layer is not None:
             raise ValueError(f"layer == {layer!r}, must be None unless X is the name of a file; got {type(X)}.")
         for name, size in (("block_size", block_size), ("buffer_size", buffer_size)):
-            if size is not None and not size >= 1:
-                raise ValueError(f"{name} == {size!r}, must be an integer >= 1, or None.")
+            if size is not None:
+                check_scalar(size, name, Integral, min_val=1)
         self.source = find_source(X)
         if self.source is None:
             raise ValueError(f"X is {type(X)}; expected a store, see RowStore, or the name of a file.")
+        if not all(isinstance(size, Integral) for size in self.source.shape):
+            raise ValueError(f"{self.source.name} has the shape {self.source.shape}; expected known numbers.")
         self.shape = self._source_shape = tuple(map(int, self.source.shape))
         self._first = 0
         self._functions = ()
         self.dtype = np.dtype(self.source.dtype)
         self.ndim = 2
         self.name = self.source.name
-        n_samples, n_features = self.shape
         self.nnz = self.source.nnz
         if self.nnz is None:
-            self.nnz = guess_nnz(self._read(0, min(N_PEEKED, n_samples)), n_samples)
-        n_bytes = self.dtype.itemsize * n_features if self.nnz is None else 8 * self.nnz / max(1, n_samples)
-        self.block_size = block_size or math.ceil(BLOCK_BYTES / max(1, n_bytes))
-        self.buffer_size = max(self.block_size, buffer_size or math.ceil(BUFFER_BYTES / max(1, n_bytes)))
+            self.nnz = guess_nnz(self._read(0, min(N_PEEKED, len(self))), len(self))
+        self._sizes = block_size, buffer_size
 
     def __repr__(self):
         return f"RowStore({self.name!r}, shape={self.shape}, dtype={self.dtype})"
+
+    @property
+    def block_size(self):
+        # a chunk of the file is read as a whole, even for a part of it
+        return self._sizes[0] or max(self._rows_of(BLOCK_BYTES), self.source.chunk_size)
+
+    @property
+    def buffer_size(self):
+        return max(self.block_size, self._sizes[1] or self._rows_of(BUFFER_BYTES))
+
+    def _rows_of(self, n_bytes):
+        """Return how many rows take so much memory."""
+        if self.nnz is None:
+            row_bytes = self.dtype.itemsize * self.shape[1]
+        else:
+            row_bytes = (self.dtype.itemsize + INDEX_BYTES) * self.nnz / max(1, len(self))
+        return math.ceil(n_bytes / max(1, row_bytes))
+
+    def close(self):
+        """Close a file that was opened by its name; the store, and those made of it, cannot be read any more."""
+        if self._opened is not None and hasattr(self.source.X, "group"):
+            close_file(self.source.X.group)
 
     def __getstate__(self):
         # open files cannot be pickled
@@ -117,6 +143,14 @@ class RowStore:
     def __len__(self):
         return self.shape[0]
 
+    __iter__ = None
+
+    def __array__(self, dtype=None, copy=None):
+        """Load all rows, for who takes no stores."""
+        if self.nnz is not None:
+            raise TypeError(f"{self!r} has sparse rows; expected a dense store. store[:] loads it as a CSR matrix.")
+        return np.asarray(self[:], dtype)
+
     def __getitem__(self, rows):
         """Read rows, a slice or an index array, into memory: an ndarray or a CSR matrix."""
         if isinstance(rows, tuple) and rows[1:] == (Ellipsis,):  # as scikit-learn's searches index
@@ -126,6 +160,8 @@ class RowStore:
             return self._read(start, max(start, stop))
         # in any order, but all their blocks in turn
         index = np.arange(len(self))[rows]
+        if index.ndim != 1:
+            raise TypeError(f"rows == {rows!r}, must be a slice or a one-dimensional index array.")
         order = np.argsort(index, kind="stable")
         ordered = index[order]
         parts = []
@@ -133,7 +169,7 @@ class RowStore:
             wanted = ordered[slice(*np.searchsorted(ordered, [block.start, block.stop]))]
             if len(wanted):
                 parts.append(self._read(block.start, block.stop)[wanted - block.start])
-        return stack(parts)[np.argsort(order)] if parts else self._read(0, 0)
+        return stack(parts)[np.argsort(order)] if parts else self._read(0, 1)[:0]
 
     def _read(self, start, stop):
         with naming(f"cannot read {self.name}"):
@@ -146,7 +182,7 @@ class RowStore:
 
     def map(self, function):
         """Return the store of `function(rows)`, computed when they are read: one row for each, float32 or float64."""
-        mapped = copy(self)
+        mapped = self._copy()
         mapped._functions = (*self._functions, function)
         first = mapped[: self.block_size]
         mapped.shape = (len(self), first.shape[1])
@@ -155,9 +191,14 @@ class RowStore:
             mapped.nnz = guess_nnz(first, len(self))
         return mapped
 
+    def _copy(self):
+        copied = object.__new__(RowStore)  # copy would open the file anew
+        vars(copied).update(vars(self))
+        return copied
+
     def part(self, start, stop):
         """Return the store of some of the rows, which are not read."""
-        part = copy(self)
+        part = self._copy()
         part._first = self._first + start
         part.shape = (stop - start, self.shape[1])
         part.nnz = None if self.nnz is None else round(self.nnz * len(part) / max(1, len(self)))
@@ -170,10 +211,11 @@ class RowStore:
     def buffers(self, generator):
         """Return lists of blocks, each the rows of a buffer, in a random order."""
         blocks = self.blocks()
-        n_buffers = math.ceil(len(self) / self.buffer_size)
-        if n_buffers > 1:  # one buffer is mixed as a whole
-            blocks = [blocks[i] for i in torch.randperm(len(blocks), generator=generator)]
-        return [blocks[part] for part in gen_even_slices(len(blocks), min(n_buffers, len(blocks)))]
+        if len(self) <= self.buffer_size:  # mixed as a whole
+            return [blocks]
+        blocks = [blocks[i] for i in torch.randperm(len(blocks), generator=generator)]
+        n_buffers = math.ceil(len(blocks) / (self.buffer_size // self.block_size))
+        return [blocks[part] for part in gen_even_slices(len(blocks), n_buffers)]
 
 
 @contextmanager
@@ -205,6 +247,8 @@ class CompressedRows:
         self.dtype = data.dtype
         self.name = name
         self.nnz = int(np.asarray(indptr[-1:])[0])
+        chunks = getattr(data, "chunks", None)
+        self.chunk_size = math.ceil(chunks[0] * X.shape[0] / max(1, self.nnz)) if chunks else 1
 
     @property
     def shape(self):
@@ -241,6 +285,8 @@ class SlicedRows:
         self.X = X
         self.dtype = X.dtype
         self.name = name
+        chunks = getattr(X, "chunks", None)
+        self.chunk_size = int(np.max(chunks[0])) if chunks else 1  # of dask a tuple
 
     @property
     def shape(self):
@@ -253,6 +299,13 @@ class SlicedRows:
         if rows.shape != (stop - start, self.shape[1]):
             raise ValueError(f"the rows {start} to {stop} have the shape {rows.shape}; was it truncated?")
         return rows
+
+
+def check_chunks(data, name):
+    """Raise an OSError if parts of a zarr array are lost: zarr would give zeros."""
+    n_chunks, n_there = (getattr(data, what, None) for what in ("nchunks", "nchunks_initialized"))
+    if n_chunks != n_there:
+        raise OSError(f"cannot read {name}: {n_there} of {n_chunks} chunks of its data are there; was it truncated?")
 
 
 def guess_nnz(rows, n_samples):
@@ -297,6 +350,7 @@ def find_source(X):
             "adata = anndata.read_h5ad(name); adata.X = adata.X.tocsr(); adata.write_h5ad(new_name)."
         )
     if getattr(X, "format", None) == "csr" and hasattr(X, "group"):  # of anndata
+        check_chunks(X.group["data"], name_of(X))
         return CompressedRows(X, *(X.group[part] for part in ("data", "indices", "indptr")), name_of(X))
     sliceable = all(hasattr(X, attribute) for attribute in ("shape", "dtype", "__getitem__"))
     if not sliceable or hasattr(X, "iloc") or hasattr(X, "__array_namespace__") or len(X.shape) != 2:
@@ -364,7 +418,13 @@ def open_zarr(path):
     return zarr.open_group(path, mode="r")
 
 
-OPENERS = {".h5ad": open_h5ad, ".h5": open_h5ad, ".zarr": open_zarr}
+OPENERS = {".h5ad": open_h5ad, ".zarr": open_zarr}
+
+
+def close_file(group):
+    """Close the file of an h5py group; zarr keeps none open."""
+    if hasattr(group, "file"):
+        group.file.close()
 
 
 def open_file(path, layer):

@@ -12,7 +12,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 from tqdm.auto import tqdm
 
-from skvae.batching import Moments, ShuffledBatches, batches_by_cost
+from skvae.batching import Moments, ShuffledBatches, batches_by_cost, mean_of_batches
 from skvae.likelihoods import is_offset
 from skvae.processes import OneProcess
 from skvae.schedules import SCHEDULES
@@ -22,6 +22,9 @@ from skvae.sparse import entries, sum_entries
 # better held-out ELBO, but batches mix less.
 SPARSE_DROPOUT = 0.5
 MAX_DENSITY = 0.4
+
+# Between the seeds of two calls of `partial_fit`, more than there are processes.
+CALL_OFFSET = 1_000_003
 
 # Terms of the objective that are logged at each epoch: means over samples, sums over features and latent dimensions.
 TERMS = ("train_loss", "reconstruction", "kl")
@@ -135,7 +138,10 @@ class ProgressBar(Callback):
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         self.bar_.close()
-        del self.bar_  # it holds an open stream, which cannot be pickled
+
+    def __getstate__(self):
+        # a bar holds an open stream, which cannot be pickled
+        return {name: value for name, value in vars(self).items() if name != "bar_"}
 
 
 def make_net(
@@ -217,6 +223,11 @@ def run(net, rows, *, n_epochs, n_batches, processes, last_step=None):
         Who train.
     last_step : int, default=None
         Number of gradient steps, from the net's first, after which to stop.
+
+    Returns
+    -------
+    ndarray of shape (J,)
+        The mean of KL(q || p) over the rows of all processes for each latent dimension.
     """
     during = {
         "n_batches": n_batches,
@@ -227,10 +238,10 @@ def run(net, rows, *, n_epochs, n_batches, processes, last_step=None):
         "loss_share": share_of_loss(rows, n_batches, processes),
     }
     # a run that goes on from an earlier one draws other numbers
-    for name, device, seed in zip(
-        ("shuffle_generator", "noise_generator"), ("cpu", net.device), net.seeds, strict=True
-    ):
-        during[name] = torch.Generator(device).manual_seed(seed + net.n_steps_ + processes.index)
+    offset = CALL_OFFSET * net.n_steps_ + processes.index
+    shuffle_seed, noise_seed = net.seeds
+    during["shuffle_generator"] = torch.Generator().manual_seed(shuffle_seed + offset)
+    during["noise_generator"] = torch.Generator(net.device).manual_seed(noise_seed + offset)
     state = net.module_.state_dict(), net.optimizer_.state_dict(), net.n_steps_, net.last_factor_, net.moments
     before = deepcopy(state)
     n_epochs_before = len(net.history)
@@ -238,12 +249,14 @@ def run(net, rows, *, n_epochs, n_batches, processes, last_step=None):
     for name, value in during.items():
         setattr(net, name, value)
     try:
-        if net.n_steps_ > 0:
+        if net.n_steps_ > 0 and net.learning_rate_factor(net.n_steps_) > 0:
             follow(net, rows, processes)
         # Not net.fit, which swallows KeyboardInterrupt and returns a half-trained net.
         net.notify("on_train_begin", X=rows, y=None)
         with suppress(StopTraining):
             net.fit_loop(rows)
+        net.module_.eval()
+        kl = mean_kl(net, rows, processes)
         net.notify("on_train_end", X=rows, y=None)
     except BaseException:
         weights, optimizer, net.n_steps_, net.last_factor_, net.moments = before
@@ -255,6 +268,16 @@ def run(net, rows, *, n_epochs, n_batches, processes, last_step=None):
         net.module_.eval()
         for name in during:
             delattr(net, name)
+    return kl
+
+
+def mean_kl(net, rows, processes):
+    """Return the mean of KL(q || p) over the rows of all processes for each latent dimension, (J,)."""
+    rows.trains = False
+    module = net.module_
+    return mean_of_batches(
+        lambda x, c: module.latent.kl(module.encode(x, c)), rows, module.code_size, net.device, processes.add_up
+    )
 
 
 def share_of_loss(rows, n_batches, processes):
@@ -295,7 +318,7 @@ def survey(module, rows, processes):
 
 
 def follow(net, rows, processes):
-    """Between chunks of the data, move what `start` set by as much as the moments of the features changed.
+    """Between chunks of the data, move what the likelihood began with by as much as the features' moments changed.
 
     The gradient steps of a few chunks are too few to learn, say, the variance of a feature that the first one lacked.
     """

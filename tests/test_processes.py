@@ -69,5 +69,11 @@ def test_all_rows_are_embedded_in_both(ranks):
     assert ranks[0]["Z"].shape == (300, 10)
     np.testing.assert_array_equal(ranks[0]["Z"], ranks[1]["Z"])
     for rank in ranks:
+        np.testing.assert_allclose(rank["Z"], rank["alone"], rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(rank["written"], rank["Z"])
+
+
+def test_a_failure_of_the_first_process_is_raised_in_both(ranks):
+    assert "cannot write" in str(ranks[0]["failure"])
+    assert "another process failed" in str(ranks[1]["failure"])
     assert len(np.unique(ranks[0]["Z"][:, 0])) > 290

@@ -43,6 +43,11 @@ def main(folder):
     results |= {"loss": vsc.history_["loss"], "active": vsc.active_components_}
     results |= {"Z": vsc.transform(X), "score": vsc.score(X, batch=batch)}
     results["expected"] = fingerprints(X)
+    results["alone"] = pickle.loads(pickle.dumps(vsc)).set_params(distributed=False).transform(X)
+    try:
+        vsc.transform(X, out=folder / "absent" / "z.npy")
+    except (OSError, RuntimeError) as error:
+        results["failure"] = str(error)
     results["written"] = vsc.transform(X, out=folder / "z.npy")
 
     weights = np.arange(300) % 3  # unequal in the two halves if rows are sorted by it
