@@ -307,12 +307,14 @@ def start(module, rows, processes):
 
 def survey(module, rows, processes):
     """Return the moments of the features of x and of what the encoder sees, and the number of non-zeros."""
-    moments, seen, n_nonzero = Moments(), Moments(), torch.zeros((), dtype=torch.float64)
+    moments, n_nonzero = Moments(), torch.zeros((), dtype=torch.float64)
+    seen = Moments() if module.likelihood.support == "counts" else moments  # only counts are encoded otherwise
     for batch in batches_by_cost(rows):
         x, _ = rows[batch]
         weights = rows.weights_of(batch)
         moments.add(x, weights)
-        seen.add(module.likelihood.encoder_input(x), weights)
+        if seen is not moments:
+            seen.add(module.likelihood.encoder_input(x), weights)
         n_nonzero += weights @ sum_entries(x, (entries(x) != 0).double())
     return moments.map(processes.add_up), seen.map(processes.add_up), processes.add_up(n_nonzero)
 
