@@ -446,13 +446,11 @@ def open_file(path, layer):
 
 @contextmanager
 def open_output(out, shape, dtype):
-    """Give an array to fill: a new one in memory for None, `out` itself, or a new file of that name.
+    """Give an array to fill: `out` itself, or that of a new file of that name.
 
     The file, `.npy`, appears once it is whole: if the block raises, there is none, and an old one stays.
     """
-    if out is None:
-        yield np.empty(shape, dtype)
-    elif isinstance(out, np.ndarray):
+    if isinstance(out, np.ndarray):
         if out.shape != shape or out.dtype != dtype or not out.flags.writeable:
             kind = "writeable" if out.flags.writeable else "read-only"
             raise ValueError(
