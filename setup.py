@@ -11,13 +11,14 @@ EXTRAS = {
     "dask": ["dask", "distributed"],
     "data": ["pooch", "rdata"],
     "distributed": ["accelerate"],
+    "persistence": ["safetensors", "skops"],
 }
 EXTRAS["all"] = sorted({package for packages in EXTRAS.values() for package in packages})
-EXTRAS["test"] = [*EXTRAS["all"], "pandas", "polars", "pytest", "ruff", "scanpy"]
+EXTRAS["test"] = [*EXTRAS["all"], "hypothesis", "pandas", "polars", "psutil", "pytest", "ruff", "scanpy"]
 
 setup(
     name="skvae",
-    version=re.search(r'__version__ = "(.+)"', (ROOT / "skvae" / "__init__.py").read_text())[1],
+    version=re.search(r'VERSION = "(.+)"', (ROOT / "skvae" / "version.py").read_text())[1],
     description="Embed wide, sparse data with autoencoders that behave like scikit-learn",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

@@ -1,19 +1,22 @@
 """Embed wide, sparse data with autoencoders that behave like scikit-learn."""
 
 from skvae.annotated import embed
+from skvae.callbacks import FitCheckpoint
 from skvae.datasets import fetch_pbmc3k, make_single_cell_counts
 from skvae.estimators import AutoencoderEmbedding, BetaVAE, BetaVSC
 from skvae.feature_selection import VariableGeneSelector
 from skvae.metrics import clustering_report, elbo_scorer, embedding_scorer, sparsity
 from skvae.preprocessing import LogNormalizer, quality_control
 from skvae.stores import RowStore
+from skvae.version import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "AutoencoderEmbedding",
     "BetaVAE",
     "BetaVSC",
+    "FitCheckpoint",
     "LogNormalizer",
     "RowStore",
     "VariableGeneSelector",

@@ -12,23 +12,26 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch, check_array, check_random_state, check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skvae.batching import Rows, bounded_batches, map_batches, one_hot
 from skvae.likelihoods import LIKELIHOODS
 from skvae.networks import ACTIVATIONS, Autoencoder, Head, Trunk, build
 from skvae.objectives import elbo, importance_weighted
+from skvae.persistence import read, understanding, write
 from skvae.processes import find_processes
 from skvae.schedules import SCHEDULES
 from skvae.stores import open_output
-from skvae.training import find_device, make_net, run, start
+from skvae.training import as_tensors, find_device, make_net, run, start
 from skvae.validation import FLOATS, check_rows, check_weights, check_widths, find_batches, index_batches
+from skvae.version import VERSION
 
 # `max_epochs="auto"`: rows seen in a run, bounds of its epochs, and the least gradient steps, which come first.
 N_ROWS = 200_000
@@ -40,6 +43,27 @@ ACTIVE_KL = 0.01
 
 # Largest share of the fall of the loss that may fall to the second half of training without a warning.
 MAX_LATE_GAIN = 0.2
+
+# Parameters that say how to train, but not what.
+NOT_LEARNED = ("callbacks", "random_state", "verbose")
+
+# Beside the parameters, what a saved estimator may hold.
+LEARNED = {
+    "net_",
+    "n_features_in_",
+    "feature_names_in_",
+    "batches_",
+    "n_epochs_",
+    "history_",
+    "active_components_",
+    "version",
+    "requests",
+    "_n_features_out",
+    "_sklearn_output_config",
+}
+
+# Methods that metadata can be requested for.
+REQUESTS = ("fit", "partial_fit", "transform", "inverse_transform", "score")
 
 # Keys of `history_`, and their names in the history of skorch.
 HISTORY = {"loss": "train_loss", "reconstruction": "reconstruction", "kl": "kl"}
@@ -140,22 +164,22 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         ------
         ValueError
             For invalid parameters or data.
-        FloatingPointError
-            If the loss becomes infinite or NaN.
+        DivergenceError
+            If the loss becomes infinite or NaN: a ValueError that is a FloatingPointError.
         """
         device = self._check_parameters()
-        # Validated by a copy, so that bad data leaves this instance as it is.
-        given, X = X, check_rows(copy(self), X, LIKELIHOODS[self.likelihood].support)
+        fitted = copy(self)
+        X = check_rows(fitted, X, LIKELIHOODS[self.likelihood].support)
         batches, categories = find_batches(batch, X)
         rows = Rows(X, np.float32, categories, count(batches), check_weights(sample_weight, X), trains=True)
         processes = find_processes(self.distributed, device)
         n_batches, n_epochs, n_steps = self._plan(rows.n_visits)
         own_rows = processes.share(rows)
-        net = self._make_net(own_rows, n_steps, device, processes)
+        net = self._start_net(own_rows, n_steps, device, processes)
         kl = run(net, own_rows, n_epochs=n_epochs, n_batches=n_batches, processes=processes, last_step=n_steps)
-        # This instance changes only here: a fit that raised has left the last one in place.
-        validate_data(self, given, skip_check_array=True)
-        self._keep(net, batches, kl)
+        fitted._set_learned(net, batches, kl)
+        # in one step, so that an error or interrupt before it leaves all as it was
+        self.__dict__ = vars(fitted)
         self._warn_of_collapse()
         self._warn_of_early_end(net.criterion_.beta)
         return self
@@ -191,13 +215,14 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         ------
         ValueError
             For invalid parameters or data.
-        FloatingPointError
-            If the loss becomes infinite or NaN.
+        DivergenceError
+            If the loss becomes infinite or NaN: a ValueError that is a FloatingPointError.
         """
         is_first = not hasattr(self, "net_")
         device = self._check_parameters()
         support = LIKELIHOODS[self.likelihood].support if is_first else self.net_.module_.likelihood.support
-        given, X = X, check_rows(copy(self), X, support, reset=is_first)
+        fitted = copy(self)
+        X = check_rows(fitted, X, support, reset=is_first)
         labels = batch if batches is None else np.atleast_1d(batches)
         known, _ = find_batches(labels, X if batches is None else labels)
         if not is_first:
@@ -209,12 +234,14 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         processes = find_processes(self.distributed, device)
         n_batches, _, n_steps = self._plan(rows.n_visits)
         own_rows = processes.share(rows)
-        net = self._make_net(own_rows, n_steps, device, processes) if is_first else self.net_
+        if is_first:
+            net = self._start_net(own_rows, n_steps, device, processes)
+        else:
+            net = self._restore_net(self.net_.state())
         self._warn_of_late_steps(net)
         kl = run(net, own_rows, n_epochs=1, n_batches=n_batches, processes=processes)
-        if is_first:
-            validate_data(self, given, skip_check_array=True)
-        self._keep(net, known, kl)
+        fitted._set_learned(net, known, kl)
+        self.__dict__ = vars(fitted)  # see fit
         return self
 
     def fit_transform(self, X, y=None, *, batch=None, sample_weight=None):
@@ -440,6 +467,102 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 X[part] = module.likelihood.sample(module.decode(z, covariates.expand(len(z), -1)), random_state)
         return X
 
+    def save(self, path):
+        """Write the fitted estimator to a file, without pickle: tensors as safetensors, the rest as JSON.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file; one of that name is replaced, as a whole, once the new one is complete.
+
+        Raises
+        ------
+        ImportError
+            If safetensors is missing: `pip install "skvae[persistence]"`.
+        TypeError
+            If a parameter or the history holds what such a file cannot.
+        OSError
+            If the file cannot be written.
+
+        Notes
+        -----
+        All is kept, what `partial_fit` needs to go on too, but `callbacks`, which are code: set them again.
+        """
+        check_is_fitted(self)
+        write(path, type(self).__name__, {**self.__getstate__(), "callbacks": None})
+
+    @classmethod
+    def load(cls, path):
+        """Return the estimator that `save` wrote, whose methods return the same bits.
+
+        No code in the file is run, so that one from a stranger does no harm.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+
+        Returns
+        -------
+        estimator : object
+            On the device that it was trained on, else, with a warning, on the CPU.
+
+        Raises
+        ------
+        ImportError
+            If safetensors is missing: `pip install "skvae[persistence]"`.
+        ValueError
+            If the file is not of `save`, was cut short or changed, or holds another estimator.
+        OSError
+            If the file cannot be read.
+
+        Warns
+        -----
+        UserWarning
+            If another version of skvae wrote it.
+        """
+        state = read(path, cls.__name__)
+        estimator = cls.__new__(cls)
+        with understanding(path, cls.__name__):
+            unknown = set(state) - set(cls().get_params()) - LEARNED
+            if unknown:
+                raise ValueError(f"it holds {sorted(unknown)}")
+            estimator.__setstate__(state)
+        return estimator
+
+    def __copy__(self):
+        # not by way of __getstate__, which takes the net apart
+        twin = object.__new__(type(self))
+        twin.__dict__ = dict(vars(self))
+        return twin
+
+    def __getstate__(self):
+        """Return the parameters and what was learned in plain types, for `pickle`, `skops` and `save`."""
+        state = {**vars(self), "version": VERSION}
+        if "net_" in state:
+            state["net_"] = self.net_.state()
+        request = state.pop("_metadata_request", None)
+        if request is not None:
+            state["requests"] = {name: dict(getattr(request, name).requests) for name in REQUESTS}
+        return state
+
+    def __setstate__(self, state):
+        state = dict(state)
+        version, requests, net = (state.pop(name, None) for name in ("version", "requests", "net_"))
+        if version != VERSION:
+            warnings.warn(
+                f"this {type(self).__name__} was saved by skvae {version}, and this is {VERSION}: what it returns may "
+                "differ. Expected the same version.",
+                UserWarning,
+                stacklevel=3,
+            )
+        vars(self).update(state)
+        with config_context(enable_metadata_routing=True):
+            for name, request in (requests or {}).items():
+                getattr(self, f"set_{name}_request")(**request)
+        if net is not None:
+            self.net_ = self._restore_net(net)
+
     def _check_parameters(self):
         """Raise a ValueError for invalid parameters; return the device."""
         self._validate_params()
@@ -455,29 +578,57 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         n_epochs = choose_epochs(n_visits, n_batches) if self.max_epochs == "auto" else self.max_epochs
         return n_batches, n_epochs, n_epochs * n_batches
 
-    def _make_net(self, rows, n_steps, device, processes):
+    def _start_net(self, rows, n_steps, device, processes):
         """Return an untrained net for a run of `n_steps` gradient steps, which knows what the rows tell."""
         # One seed for each use of randomness, so that none depends on how much another draws.
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=3).tolist()
-        init_seed, shuffle_seed, noise_seed = seeds
+        init_seed, *run_seeds = seeds
         make_module = partial(self._make_module, rows.X.shape[1], rows.n_categories)
         module = build(make_module, torch.Generator().manual_seed(init_seed))
         moments = start(module, rows, processes)
+        settings = {
+            "params": {name: value for name, value in self.get_params(deep=False).items() if name not in NOT_LEARNED},
+            "n_features": rows.X.shape[1],
+            "n_batches": rows.n_categories,
+            "n_steps": n_steps,
+            "random_state": self.random_state if isinstance(self.random_state, Integral) else None,
+        }
+        net = self._make_net(module, settings, device, self.callbacks, self.verbose if processes.index == 0 else 0)
+        net.seeds = run_seeds
+        net.moments = moments
+        return net
+
+    def _restore_net(self, state):
+        """Return a net of that state, made with the parameters that it was trained with."""
+        settings = state["settings"]
+        trained = type(self)(**settings["params"])
+        trained._validate_params()
+        with torch.device("meta"):
+            module = trained._make_module(settings["n_features"], settings["n_batches"])
+        module.load_state_dict(as_tensors(state["weights"]), assign=True)  # checks shapes before it takes memory
+        try:
+            device = find_device(trained.device)
+        except ValueError as error:
+            warnings.warn(f"The model is on the CPU now, where it can be used: {error}", UserWarning, stacklevel=4)
+            device = torch.device("cpu")
+        net = trained._make_net(module, settings, device, self.callbacks, self.verbose)
+        net.restore(state)
+        return net
+
+    def _make_net(self, module, settings, device, callbacks, verbose):
         return make_net(
             module,
-            self._make_objective(n_steps),
-            n_steps=n_steps,
+            self._make_objective(settings["n_steps"]),
+            n_steps=settings["n_steps"],
             learning_rate=self.learning_rate,
             learning_rate_schedule=self.learning_rate_schedule,
             device=device,
-            callbacks=self.callbacks,
-            verbose=self.verbose if processes.index == 0 else 0,
-            moments=moments,
-            shuffle_seed=shuffle_seed,
-            noise_seed=noise_seed,
+            callbacks=callbacks,
+            verbose=verbose,
+            settings=settings,
         )
 
-    def _keep(self, net, batches, kl):
+    def _set_learned(self, net, batches, kl):
         """Set what fit learned."""
         self.net_ = net
         self.batches_ = batches

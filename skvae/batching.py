@@ -165,6 +165,10 @@ class Moments:
         both.weight = self.weight + other.weight
         return both
 
+    def largest_mean(self):
+        """Return the largest absolute value of the features' means."""
+        return (self.sums / self.weight).abs().max().item()
+
     def mean_and_variance(self):
         """Return two float64 tensors (D,)."""
         mean = self.sums / self.weight

@@ -268,6 +268,12 @@ class LinearMean(nn.Linear):
     # beside a much larger mean
     makes_dense = False
 
+    def get_extra_state(self):
+        return torch.tensor(self.makes_dense)
+
+    def set_extra_state(self, state):
+        self.makes_dense = bool(state)
+
     def start(self, mean, variance):
         self.makes_dense = is_offset(mean, variance)
         with torch.no_grad():

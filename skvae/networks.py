@@ -139,6 +139,12 @@ class Autoencoder(nn.Module):
         self.input_dropout = input_dropout
         self.encodes_covariates = encodes_covariates
 
+    def get_extra_state(self):
+        return torch.tensor(self.input_dropout, dtype=torch.float64)
+
+    def set_extra_state(self, state):
+        self.input_dropout = state.item()
+
     @property
     def code_size(self):
         """Elements a sample of the widest array on the way from x to q(z|x)."""

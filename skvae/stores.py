@@ -7,7 +7,7 @@ A store is anything two-dimensional with a `shape`, a `dtype` and slices of rows
 import math
 import mmap
 import os
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import singledispatch
 from numbers import Integral
 from pathlib import Path
@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from scipy import sparse
 from sklearn.utils import check_scalar, gen_even_slices
+
+from skvae.files import naming, replacing
 
 # Memory of the rows that are mixed at a time, and of those read at a time.
 BUFFER_BYTES = 2**27
@@ -216,17 +218,6 @@ class RowStore:
         blocks = [blocks[i] for i in torch.randperm(len(blocks), generator=generator)]
         n_buffers = math.ceil(len(blocks) / (self.buffer_size // self.block_size))
         return [blocks[part] for part in gen_even_slices(len(blocks), n_buffers)]
-
-
-@contextmanager
-def naming(task):
-    """Tell in the errors of reading or writing what was the task."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(f"{task}: {error}") from error
-    except (ValueError, KeyError, RuntimeError) as error:
-        raise ValueError(f"{task}: {error}") from error
 
 
 class CompressedRows:
@@ -459,19 +450,13 @@ def open_output(out, shape, dtype):
             )
         yield out
     else:
-        path = Path(out)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            with naming(f"cannot write {path}"):
+        with replacing(out) as part:
+            with naming(f"cannot write {out}"):
                 target = np.lib.format.open_memmap(part, "w+", dtype, shape)
                 reserve(part)
             yield target
-            with naming(f"cannot write {path}"):
+            with naming(f"cannot write {out}"):
                 target.flush()
-                os.replace(part, path)
-        finally:
-            with suppress(FileNotFoundError):
-                part.unlink()
 
 
 def reserve(path):

@@ -1,4 +1,4 @@
-"""Training: the skorch net that minimises an objective. The only file that imports skorch."""
+"""Training: the skorch net that minimises an objective. Beside its callbacks, the only file that imports skorch."""
 
 import math
 import traceback
@@ -10,9 +10,10 @@ from itertools import islice
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
-from tqdm.auto import tqdm
+from skorch.history import History
 
 from skvae.batching import Moments, ShuffledBatches, batches_by_cost, mean_of_batches
+from skvae.callbacks import ProgressBar
 from skvae.likelihoods import is_offset
 from skvae.processes import OneProcess
 from skvae.schedules import SCHEDULES
@@ -26,12 +27,23 @@ MAX_DENSITY = 0.4
 # Between the seeds of two calls of `partial_fit`, more than there are processes.
 CALL_OFFSET = 1_000_003
 
+# What X is, by the support of a likelihood.
+USUAL = {
+    "real": "such as log1p-normalised counts",
+    "counts": "raw counts, which are integers",
+    "binary": "zeros and ones",
+}
+
 # Terms of the objective that are logged at each epoch: means over samples, sums over features and latent dimensions.
 TERMS = ("train_loss", "reconstruction", "kl")
 
 
 class StopTraining(Exception):
     """A callback asks to end training after this epoch."""
+
+
+class DivergenceError(ValueError, FloatingPointError):
+    """The loss or a weight is infinite or NaN."""
 
 
 class Net(NeuralNet):
@@ -44,7 +56,11 @@ class Net(NeuralNet):
     learning_rate_factor = None
     n_steps_ = 0
     last_factor_ = 1.0
+    settings = None
+    seeds = None
+    moments = None
     # set by `run`, and no part of a trained net: generators of a GPU cannot be pickled, nor processes
+    plan = None
     n_batches = None
     shuffle_generator = None
     noise_generator = None
@@ -95,10 +111,10 @@ class Net(NeuralNet):
             self.history.record(term, mean)
         self.history.record("train_loss_best", means[0] < best)
         if not all(map(math.isfinite, means)) or not all(part.isfinite().all() for part in self.module_.parameters()):
-            raise FloatingPointError(
+            raise DivergenceError(
                 f"training diverged in epoch {len(self.history)}: the loss or a weight is infinite or NaN. Expected X "
-                "of moderate scale, such as log1p-normalised counts, and a learning_rate that suits it; got "
-                f"learning_rate == {self.lr}."
+                f"of moderate scale, {USUAL[self.module_.likelihood.support]}, and a learning_rate that suits it; got "
+                f"features with means up to {self.moments.largest_mean():.3g} and learning_rate == {self.lr}."
             )
 
     def train_step(self, batch, **fit_params):
@@ -113,6 +129,45 @@ class Net(NeuralNet):
         terms = torch.stack([loss, -log_prob.mean(), kl.sum(dim=1).mean()]).detach().double()
         return {"loss": loss, "y_pred": (log_prob, kl), "terms": terms}
 
+    def state(self):
+        """Return all that training goes on from, in plain types; arrays share the memory of the net."""
+        optimizer = self.optimizer_.state_dict()
+        return {
+            "settings": self.settings,
+            "weights": as_arrays(self.module_.state_dict()),
+            "optimizer": {
+                "groups": [
+                    {name: value for name, value in group.items() if name != "params"}
+                    for group in optimizer["param_groups"]
+                ],
+                "parameters": {str(index): as_arrays(state) for index, state in optimizer["state"].items()},
+            },
+            "n_steps": self.n_steps_,
+            "last_factor": self.last_factor_,
+            "seeds": list(self.seeds),
+            "moments": as_arrays(vars(self.moments)),
+            "history": [dict(epoch) for epoch in self.history],
+        }
+
+    def restore(self, state):
+        """Set, in place, what `state` returned; nothing shares memory with it."""
+        optimizer = state["optimizer"]
+        parameters = [group["params"] for group in self.optimizer_.state_dict()["param_groups"]]
+        groups = zip(optimizer["groups"], parameters, strict=True)
+        self.module_.load_state_dict(as_tensors(state["weights"]))
+        self.optimizer_.load_state_dict(
+            {
+                "param_groups": [{**group, "params": indices} for group, indices in groups],
+                "state": {int(index): as_tensors(kept) for index, kept in optimizer["parameters"].items()},
+            }
+        )
+        self.n_steps_ = state["n_steps"]
+        self.last_factor_ = state["last_factor"]
+        self.seeds = state["seeds"]
+        self.moments = Moments()
+        vars(self.moments).update(as_tensors(state["moments"]))
+        self.history = History(dict(epoch) for epoch in state["history"])
+
     def save_params(self, *args, **kwargs):
         if self.processes.index == 0:
             super().save_params(*args, **kwargs)
@@ -126,22 +181,12 @@ class Net(NeuralNet):
             self.last_factor_ = factor
 
 
-class ProgressBar(Callback):
-    """One bar over all epochs, with the terms of the last one."""
+def as_arrays(tensors):
+    return {name: tensor.numpy(force=True) for name, tensor in tensors.items()}
 
-    def on_train_begin(self, net, X=None, y=None, **kwargs):
-        self.bar_ = tqdm(total=net.max_epochs, unit="epoch")
 
-    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
-        self.bar_.set_postfix({term: f"{net.history[-1, term]:.4g}" for term in TERMS[1:]}, refresh=False)
-        self.bar_.update()
-
-    def on_train_end(self, net, X=None, y=None, **kwargs):
-        self.bar_.close()
-
-    def __getstate__(self):
-        # a bar holds an open stream, which cannot be pickled
-        return {name: value for name, value in vars(self).items() if name != "bar_"}
+def as_tensors(arrays):
+    return {name: torch.tensor(array) for name, array in arrays.items()}
 
 
 def make_net(
@@ -154,9 +199,7 @@ def make_net(
     device,
     callbacks,
     verbose,
-    moments,
-    shuffle_seed,
-    noise_seed,
+    settings,
 ):
     """Return an untrained net that minimises an objective with Adam.
 
@@ -170,10 +213,8 @@ def make_net(
         Gradient steps of a whole run, over which the learning rate follows its schedule.
     verbose : int
         0: silent, 1: a progress bar, 2 and more: skorch's table, a row an epoch.
-    moments : Moments
-        Of the features, what `start` returned.
-    shuffle_seed, noise_seed : int
-        Of the order of the rows and of the samples of q(z|x).
+    settings : dict
+        From which the same net can be made again: plain types.
 
     The other parameters are the estimators'.
     """
@@ -199,15 +240,12 @@ def make_net(
         verbose=int(verbose > 1),
     )
     net.learning_rate_factor = partial(learning_rate_at, SCHEDULES[learning_rate_schedule], n_steps)
-    net.moments = moments
-    net.seeds = shuffle_seed, noise_seed
+    net.settings = settings
     return net.initialize()
 
 
 def run(net, rows, *, n_epochs, n_batches, processes, last_step=None):
     """Train a net on rows, until `last_step` at the latest.
-
-    If it raises, the net is as it was before.
 
     Parameters
     ----------
@@ -230,6 +268,7 @@ def run(net, rows, *, n_epochs, n_batches, processes, last_step=None):
         The mean of KL(q || p) over the rows of all processes for each latent dimension.
     """
     during = {
+        "plan": {"n_epochs": n_epochs, "n_batches": n_batches, "last_step": last_step, "n_processes": processes.count},
         "n_batches": n_batches,
         "processes": processes,
         "last_step": last_step,
@@ -242,8 +281,6 @@ def run(net, rows, *, n_epochs, n_batches, processes, last_step=None):
     shuffle_seed, noise_seed = net.seeds
     during["shuffle_generator"] = torch.Generator().manual_seed(shuffle_seed + offset)
     during["noise_generator"] = torch.Generator(net.device).manual_seed(noise_seed + offset)
-    state = net.module_.state_dict(), net.optimizer_.state_dict(), net.n_steps_, net.last_factor_, net.moments
-    before = deepcopy(state)
     n_epochs_before = len(net.history)
     net.max_epochs = n_epochs
     for name, value in during.items():
@@ -254,18 +291,12 @@ def run(net, rows, *, n_epochs, n_batches, processes, last_step=None):
         # Not net.fit, which swallows KeyboardInterrupt and returns a half-trained net.
         net.notify("on_train_begin", X=rows, y=None)
         with suppress(StopTraining):
-            net.fit_loop(rows)
+            # a checkpoint may have brought epochs
+            net.fit_loop(rows, epochs=net.max_epochs - (len(net.history) - n_epochs_before))
         net.module_.eval()
         kl = mean_kl(net, rows, processes)
         net.notify("on_train_end", X=rows, y=None)
-    except BaseException:
-        weights, optimizer, net.n_steps_, net.last_factor_, net.moments = before
-        net.module_.load_state_dict(weights)
-        net.optimizer_.load_state_dict(optimizer)
-        del net.history[n_epochs_before:]
-        raise
     finally:
-        net.module_.eval()
         for name in during:
             delattr(net, name)
     return kl
@@ -331,8 +362,9 @@ def follow(net, rows, processes):
     old.start(*net.moments.mean_and_variance())
     new.start(*moments.mean_and_variance())
     with torch.no_grad():
-        for name, value in likelihood.state_dict().items():
-            value += new.state_dict()[name] - old.state_dict()[name]
+        for values in ("parameters", "buffers"):
+            for value, before, after in zip(*(getattr(part, values)() for part in (likelihood, old, new)), strict=True):
+                value += after - before
     net.moments = moments
 
 

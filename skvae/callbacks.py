@@ -1,0 +1,164 @@
+"""Callbacks of training: a progress bar, and checkpoints from which a fit that was killed goes on."""
+
+import hashlib
+import warnings
+from numbers import Integral
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.utils import check_scalar
+from skorch.callbacks import Callback, EpochTimer, PrintLog
+from tqdm.auto import tqdm
+
+from skvae.files import remove_parts
+from skvae.persistence import read, understanding, write
+
+KIND = "checkpoint of a fit"
+
+
+class ProgressBar(Callback):
+    """One bar over all epochs, with the terms of the last one."""
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self.n_epochs_before_ = len(net.history)
+        self.bar_ = tqdm(total=net.max_epochs, unit="epoch")
+
+    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        self.bar_.set_postfix(
+            {term: f"{net.history[-1, term]:.4g}" for term in ("reconstruction", "kl")}, refresh=False
+        )
+        # more than one where a fit goes on from a checkpoint
+        self.bar_.update(len(net.history) - self.n_epochs_before_ - self.bar_.n)
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        self.bar_.close()
+
+    def __getstate__(self):
+        # a bar holds an open stream, which cannot be pickled
+        return {name: value for name, value in vars(self).items() if name != "bar_"}
+
+
+class FitCheckpoint(Callback):
+    """Write the state of a fit to a file, so that the same fit, called again, goes on from there.
+
+    The file holds the model, the optimiser, the states of the random generators and the history. A fit that was killed
+    and called again, with the same parameters and data, in the same process or another, gives the same bits as one
+    that was never stopped. A fit that had ended is not trained again: its result is read from the file. Delete the
+    file to train afresh.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file. It is replaced as a whole: a kill, a full disk or a loss of power leaves the last whole one.
+    every : int >= 1, default=1
+        Epochs between two writings. No more than so many are lost. The last epoch is always written.
+
+    Raises
+    ------
+    ImportError
+        In `fit`, if safetensors is missing: `pip install "skvae[persistence]"`.
+    ValueError
+        In `fit`, if the file is of a fit with other parameters or data, if it cannot be understood or was changed, and
+        in `partial_fit`, between whose calls an estimator can be saved.
+    OSError
+        In `fit`, if the file cannot be read or written.
+
+    Notes
+    -----
+    Put it last among the callbacks, so that it keeps what the others record in the history. What these keep in
+    themselves, as `EarlyStopping` does, is not in the file: they begin anew, with a warning. With
+    `distributed=True` one process writes; all must see the file.
+
+    Examples
+    --------
+    >>> from skvae import BetaVAE, FitCheckpoint, LogNormalizer, make_single_cell_counts
+    >>> cells = make_single_cell_counts(n_samples=300, n_features=200, random_state=0)
+    >>> X = LogNormalizer().fit_transform(cells.data)
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "fit.safetensors")
+    >>> vae = BetaVAE(max_epochs=5, callbacks=[FitCheckpoint(path, every=2)], random_state=0)
+    >>> vae.fit(X).transform(X).shape
+    (300, 10)
+    >>> os.path.exists(path)
+    True
+    """
+
+    def __init__(self, path, every=1):
+        self.path = path
+        self.every = every
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        check_scalar(self.every, "every", Integral, min_val=1)
+        if len(net.history):
+            raise ValueError(
+                f"FitCheckpoint({str(self.path)!r}) is in the callbacks of an estimator that was trained before; "
+                "expected it in fit alone. Between calls of partial_fit, save the estimator."
+            )
+        params = net.settings["params"]
+        self.fit_ = {**net.settings, **params, **net.plan, "rows": net.processes.gather(np.array([digest(X)])).tolist()}
+        if net.processes.index == 0:
+            remove_parts(self.path)
+        if Path(self.path).exists():
+            self._resume(net)
+
+    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        if len(net.history) % self.every == 0:
+            self._write(net, is_finished=False)
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        self._write(net, is_finished=True)
+
+    def _resume(self, net):
+        saved = read(self.path, KIND)
+        with understanding(self.path, KIND):
+            state, generators = saved["net"], saved["generators"]
+            old = {**saved["fit"], "data": state["moments"]}
+            new = {**self.fit_, "data": net.state()["moments"]}
+            changes = [name for name in new if not np.array_equal(old.get(name), new[name])]
+        if changes:
+            raise ValueError(
+                f"{self.path} is the checkpoint of another fit, in which {', '.join(changes)} differed; expected "
+                "the same parameters and data. Name another file, or delete this one to train afresh."
+            )
+        net.restore(state)
+        net.shuffle_generator.set_state(torch.from_numpy(generators["shuffle"][net.processes.index]))
+        net.noise_generator.set_state(torch.from_numpy(generators["noise"][net.processes.index]))
+        others = [type(callback).__name__ for _, callback in net.callbacks_ if not isinstance(callback, OWN)]
+        if saved["is_finished"]:
+            net.max_epochs = len(net.history)
+        elif others:
+            warnings.warn(
+                f"the fit goes on from {self.path} after {len(net.history)} epochs, but what the callbacks {others} "
+                "learned in these is lost; expected none that decide by earlier epochs.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def _write(self, net, is_finished):
+        generators = {"shuffle": net.shuffle_generator, "noise": net.noise_generator}
+        state = {
+            "fit": self.fit_,
+            "is_finished": is_finished,
+            "net": net.state(),
+            "generators": {
+                name: net.processes.gather(generator.get_state().numpy()[np.newaxis])
+                for name, generator in generators.items()
+            },
+        }
+        error = None
+        try:
+            if net.processes.index == 0:
+                write(self.path, KIND, state)
+        except (OSError, TypeError) as raised:
+            error = raised
+        net.processes.raise_together(error)
+
+
+# Callbacks that keep nothing in themselves that a fit which goes on would miss.
+OWN = (ProgressBar, FitCheckpoint, EpochTimer, PrintLog)
+
+
+def digest(rows):
+    """Return a checksum of the categories and weights of rows; their values are told apart by their moments."""
+    return hashlib.sha256(rows.categories.tobytes() + rows.weights.tobytes()).hexdigest()
