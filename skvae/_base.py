@@ -47,20 +47,18 @@ MAX_LATE_GAIN = 0.2
 # Parameters that say how to train, but not what.
 NOT_LEARNED = ("callbacks", "random_state", "verbose")
 
-# Beside the parameters, what a saved estimator may hold.
+# What a saved estimator holds beside its parameters, and what it may hold.
 LEARNED = {
     "net_",
     "n_features_in_",
-    "feature_names_in_",
     "batches_",
     "n_epochs_",
     "history_",
     "active_components_",
-    "version",
-    "requests",
     "_n_features_out",
-    "_sklearn_output_config",
+    "version",
 }
+OPTIONAL = {"feature_names_in_", "requests", "_sklearn_output_config"}
 
 # Methods that metadata can be requested for.
 REQUESTS = ("fit", "partial_fit", "transform", "inverse_transform", "score")
@@ -524,9 +522,9 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         state = read(path, cls.__name__)
         estimator = cls.__new__(cls)
         with understanding(path, cls.__name__):
-            unknown = set(state) - set(cls().get_params()) - LEARNED
-            if unknown:
-                raise ValueError(f"it holds {sorted(unknown)}")
+            known = {*cls().get_params(), *LEARNED}
+            if not known <= set(state) <= known | OPTIONAL:
+                raise ValueError(f"it has {sorted(set(state) ^ known)} too many or too few")
             estimator.__setstate__(state)
         return estimator
 
@@ -589,7 +587,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         settings = {
             "params": {name: value for name, value in self.get_params(deep=False).items() if name not in NOT_LEARNED},
             "n_features": rows.X.shape[1],
-            "n_batches": rows.n_categories,
+            "n_categories": rows.n_categories,
             "n_steps": n_steps,
             "random_state": self.random_state if isinstance(self.random_state, Integral) else None,
         }
@@ -604,7 +602,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         trained = type(self)(**settings["params"])
         trained._validate_params()
         with torch.device("meta"):
-            module = trained._make_module(settings["n_features"], settings["n_batches"])
+            module = trained._make_module(settings["n_features"], settings["n_categories"])
         module.load_state_dict(as_tensors(state["weights"]), assign=True)  # checks shapes before it takes memory
         try:
             device = find_device(trained.device)

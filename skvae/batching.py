@@ -9,7 +9,7 @@ from scipy import sparse
 from sklearn.utils import gen_batches, gen_even_slices
 from torch.utils.data import Dataset
 
-from skvae.sparse import SparseBatch, power_sums
+from skvae.sparse import SparseBatch, pad, power_sums
 from skvae.stores import RowStore, release, stack
 
 # CSR rows stay sparse in a batch up to this density and from this number of features on; others are faster dense.
@@ -18,6 +18,10 @@ MIN_FEATURES = 1000
 
 # Elements of the largest array of a batch outside training: 2**22 float64 values are 32 MB.
 MAX_BATCH_ELEMENTS = 2**22
+
+# The rows of a batch outside training are a multiple of this: BLAS rounds otherwise where there are few rows or the
+# number is odd, so that the last bits of a row would depend on the rows beside it.
+ROW_MULTIPLE = 32
 
 
 class Rows(Dataset):
@@ -114,7 +118,8 @@ class Rows(Dataset):
         direction = np.random.RandomState(0).standard_normal(self.X.shape[1])
         places = np.empty(len(self))
         for batch in batches_by_cost(self):
-            places[batch] = self.X[batch].astype(self.dtype, copy=False) @ direction
+            with np.errstate(over="ignore", invalid="ignore"):  # training will tell of such values
+                places[batch] = self.X[batch].astype(self.dtype, copy=False) @ direction
         return np.lexsort((places, self.categories))
 
     def buffers(self, generator):
@@ -182,7 +187,7 @@ def batches_by_cost(rows, n_outputs=1):
 
 def bounded_batches(n_rows, row_size):
     """Yield slices of so many rows, each of that many elements, that a batch is not large."""
-    return gen_batches(n_rows, max(1, int(MAX_BATCH_ELEMENTS / row_size)))
+    return gen_batches(n_rows, max(1, int(MAX_BATCH_ELEMENTS / row_size / ROW_MULTIPLE)) * ROW_MULTIPLE)
 
 
 def move(parts, device):
@@ -254,7 +259,7 @@ class ShuffledBatches:
 
 
 def map_batches(function, rows, n_outputs, device, out=None):
-    """Apply `function` to all rows in batches, in order, and stack what it returns.
+    """Apply `function` to all rows in batches, in order, and stack what it returns for each.
 
     Parameters
     ----------
@@ -275,7 +280,9 @@ def map_batches(function, rows, n_outputs, device, out=None):
     """
     with torch.inference_mode():
         for batch in batches_by_cost(rows, n_outputs):
-            output = function(*move(rows[batch], device)).numpy(force=True)
+            x, covariates = move(rows[batch], device)
+            n_rows = math.ceil(len(x) / ROW_MULTIPLE) * ROW_MULTIPLE
+            output = function(pad(x, n_rows), pad(covariates, n_rows))[: len(x)].numpy(force=True)
             if out is None:
                 out = np.empty((len(rows), *output.shape[1:]), output.dtype)
             out[batch] = output

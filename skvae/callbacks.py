@@ -95,8 +95,13 @@ class FitCheckpoint(Callback):
                 f"FitCheckpoint({str(self.path)!r}) is in the callbacks of an estimator that was trained before; "
                 "expected it in fit alone. Between calls of partial_fit, save the estimator."
             )
-        params = net.settings["params"]
-        self.fit_ = {**net.settings, **params, **net.plan, "rows": net.processes.gather(np.array([digest(X)])).tolist()}
+        self.fit_ = {
+            **{name: value for name, value in net.settings.items() if name != "params"},
+            **net.settings["params"],
+            **net.plan,
+            "data": np.hstack(list(net.state()["moments"].values())),
+            "rows": net.processes.gather(np.array([digest(X)])),
+        }
         if net.processes.index == 0:
             remove_parts(self.path)
         if Path(self.path).exists():
@@ -113,9 +118,8 @@ class FitCheckpoint(Callback):
         saved = read(self.path, KIND)
         with understanding(self.path, KIND):
             state, generators = saved["net"], saved["generators"]
-            old = {**saved["fit"], "data": state["moments"]}
-            new = {**self.fit_, "data": net.state()["moments"]}
-            changes = [name for name in new if not np.array_equal(old.get(name), new[name])]
+            old = saved["fit"]
+            changes = [name for name, value in self.fit_.items() if not np.array_equal(old.get(name), value)]
         if changes:
             raise ValueError(
                 f"{self.path} is the checkpoint of another fit, in which {', '.join(changes)} differed; expected "

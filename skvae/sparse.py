@@ -170,6 +170,19 @@ def _(x: SparseBatch, function):
 
 
 @singledispatch
+def pad(x, n_rows):
+    """Return x with rows of zeros below, `n_rows` in all."""
+    return F.pad(x, (0, 0, 0, n_rows - len(x)))
+
+
+@pad.register
+def _(x: SparseBatch, n_rows):
+    ends = x.rows.starts[-1:].expand(n_rows - len(x))
+    starts = torch.cat([x.rows.starts, ends])
+    return SparseBatch((n_rows, x.shape[1]), Bags(starts, x.rows.indices, x.rows.values), x.places)
+
+
+@singledispatch
 def drop(x, share, generator):
     """Return x with a random share of its non-zeros at zero, and the others so much larger that its mean stays."""
     nonzero = x != 0

@@ -59,11 +59,14 @@ def check_rows(estimator, X, support, *, reset=True):
 
 
 def check_support(X, support, estimator):
-    """Raise a ValueError unless a likelihood of that support admits X."""
+    """Raise a ValueError unless a likelihood of that support admits X, and float32, in which networks train."""
+    values = X.data if issparse(X) else X
+    largest = max(values.max(initial=0), -values.min(initial=0))
+    if largest > np.finfo(np.float32).max:
+        raise ValueError(f"X of {estimator} holds {largest:.3g} or its negative; expected values of at most 3.4e+38.")
     if support == "real":
         return
     check_non_negative(X, estimator)
-    values = X.data if issparse(X) else X
     if support == "binary" and values.max(initial=0) > 1:
         raise ValueError(f"X of {estimator} holds {values.max()}; expected values from 0 to 1 for 'bernoulli'.")
 

@@ -111,6 +111,7 @@ def test_feature_moments_are_exact(X):
 @pytest.mark.parametrize("X", FORMS.values(), ids=FORMS)
 def test_map_batches_stacks_the_results_in_order(X, n_elements, monkeypatch):
     monkeypatch.setattr(batching, "MAX_BATCH_ELEMENTS", n_elements)
+    monkeypatch.setattr(batching, "ROW_MULTIPLE", 1)
     result = map_batches(lambda x, c: 2 * x[:, :3] + c, Rows(X, X.dtype, np.ones(23, dtype=int), 1), 3, "cpu")
     np.testing.assert_array_equal(result, 2 * DENSE[:, :3])
 
@@ -118,15 +119,20 @@ def test_map_batches_stacks_the_results_in_order(X, n_elements, monkeypatch):
 @pytest.mark.parametrize("X", FORMS.values(), ids=FORMS)
 def test_mean_of_batches_is_the_weighted_mean(X, monkeypatch):
     monkeypatch.setattr(batching, "MAX_BATCH_ELEMENTS", 28)
+    monkeypatch.setattr(batching, "ROW_MULTIPLE", 1)
     weights = np.linspace(0, 3, 23)
     rows = Rows(X, np.float64, np.ones(23, dtype=int), 1, weights)
     mean = mean_of_batches(lambda x, c: 2 * x[:, :3] + c, rows, 3, "cpu", lambda sums: sums)
     np.testing.assert_allclose(mean, 2 * np.average(DENSE[:, :3], axis=0, weights=weights), rtol=1e-12)
 
 
-@pytest.mark.parametrize(("n_outputs", "n_rows"), [(1, 100), (7, 100), (14, 50), (10**9, 1)])
-def test_batches_are_sized_by_their_largest_array(n_outputs, n_rows, monkeypatch):
+@pytest.mark.parametrize(
+    ("n_outputs", "row_multiple", "n_rows"),
+    [(1, 1, 100), (7, 1, 100), (14, 1, 50), (10**9, 1, 1), (1, 32, 96), (10**9, 32, 32)],
+)
+def test_batches_are_sized_by_their_largest_array(n_outputs, row_multiple, n_rows, monkeypatch):
     monkeypatch.setattr(batching, "MAX_BATCH_ELEMENTS", 700)
+    monkeypatch.setattr(batching, "ROW_MULTIPLE", row_multiple)
     assert next(batching.batches_by_cost(Rows(np.zeros((200, 7)), np.float32), n_outputs)) == slice(0, n_rows)
 
 
