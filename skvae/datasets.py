@@ -61,6 +61,7 @@ PBMC3K_FILES = {
     "pbmc_matrix.rda": "sha256:c8901a9fd9e9a4afa54e547d496eaa32c6a2061321e17b046ac61e158871b872",
     "pbmc_meta.rda": "sha256:df238012d0de5b5ad60009cbce75ad8390899d2decf6944ecf2dfc8bca283e5b",
 }
+DOWNLOAD_TIMEOUT = 30  # seconds in which a server has to send something
 
 
 @validate_params(
@@ -225,7 +226,10 @@ def fetch_pbmc3k(data_home=None):
     ValueError
         If a downloaded file does not have its checksum. The file is not kept.
     requests.exceptions.RequestException
-        If a file is not there and cannot be downloaded.
+        If a file is not there, or is there but corrupted, and cannot be downloaded. A server that sends nothing for
+        30 seconds is given up, one that sends slowly is waited for.
+    OSError
+        If the folder cannot be written to or the disk is full. Nothing of the file is kept.
 
     References
     ----------
@@ -244,10 +248,16 @@ def fetch_pbmc3k(data_home=None):
     except ImportError as error:
         raise ImportError(f'fetch_pbmc3k needs {error.name}: pip install "skvae[data]"') from error
 
+    def download(url, path, files):
+        # pooch makes its temporary file readable to this user alone; the one that replaces it follows the umask, so
+        # that others can use a shared folder.
+        os.remove(path)
+        pooch.HTTPDownloader(timeout=DOWNLOAD_TIMEOUT)(url, path, files)
+
     home = Path(data_home or os.environ.get("SKVAE_DATA") or pooch.os_cache("skvae"))
     files = pooch.create(home / "pbmc3k", base_url=PBMC3K_URL, registry=PBMC3K_FILES)
     constructors = {**rdata.conversion.DEFAULT_CLASS_MAP, "dgCMatrix": lambda _, attributes: attributes}
-    matrix_path, meta_path = files.fetch("pbmc_matrix.rda"), files.fetch("pbmc_meta.rda")
+    matrix_path, meta_path = (files.fetch(f"pbmc_{name}.rda", downloader=download) for name in ("matrix", "meta"))
     matrix = rdata.read_rda(matrix_path, constructor_dict=constructors)["pbmc_matrix"]
     meta = rdata.read_rda(meta_path)["pbmc_meta"]
 

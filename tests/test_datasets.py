@@ -1,13 +1,7 @@
-import hashlib
 import sys
-import threading
-from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import numpy as np
 import pytest
-import requests
 
 from skvae import datasets, fetch_pbmc3k, make_single_cell_counts
 
@@ -121,32 +115,6 @@ def test_bad_parameters_are_named(parameters, message):
 # PBMC 3k
 
 
-@pytest.fixture
-def server(monkeypatch):
-    """Serve `files`, names to (body, announced length), on the loopback interface, and count the `requests`."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            name = self.path.strip("/")
-            self.server.requests[name] += 1
-            body, length = self.server.files[name]
-            self.send_response(200)
-            self.send_header("Content-Length", str(length))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format, *args):  # noqa: A002
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.files, server.requests = {}, Counter()
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(datasets, "PBMC3K_URL", f"http://127.0.0.1:{server.server_port}/")
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        yield server
-        server.shutdown()
-
-
 @pytest.mark.pbmc
 def test_pbmc3k_from_files_at_hand():
     cells = fetch_pbmc3k()
@@ -170,50 +138,6 @@ def test_pbmc3k_markers_are_highest_in_their_type():
     for gene, cell_type in (("MS4A1", "B"), ("PPBP", "Platelet"), ("GNLY", "NK"), ("FCER1A", "DC")):
         shares = expression(cells, gene)
         assert max(shares, key=shares.get) == cell_type
-
-
-@pytest.mark.pbmc
-def test_pbmc3k_is_downloaded_once(server, tmp_path, monkeypatch):
-    at_hand = fetch_pbmc3k()
-    folder = Path(datasets.os.environ["SKVAE_DATA"], "pbmc3k")
-    for name in datasets.PBMC3K_FILES:
-        body = (folder / name).read_bytes()
-        server.files[name] = body, len(body)
-    monkeypatch.delenv("SKVAE_DATA")
-    for _ in range(2):
-        cells = fetch_pbmc3k(data_home=tmp_path)
-        assert (cells.data != at_hand.data).nnz == 0
-    assert server.requests == dict.fromkeys(datasets.PBMC3K_FILES, 1)
-    assert {path.name for path in (tmp_path / "pbmc3k").iterdir()} == set(datasets.PBMC3K_FILES)
-
-
-def test_the_folder_given_goes_before_the_environment(server, tmp_path, monkeypatch):
-    # The matrix is kept, for its checksum holds; the corrupted meta data stop the loader before it reads either.
-    body = b"matrix"
-    checksums = {**datasets.PBMC3K_FILES, "pbmc_matrix.rda": f"sha256:{hashlib.sha256(body).hexdigest()}"}
-    monkeypatch.setattr(datasets, "PBMC3K_FILES", checksums)
-    monkeypatch.setenv("SKVAE_DATA", str(tmp_path / "environment"))
-    server.files |= {"pbmc_matrix.rda": (body, len(body)), "pbmc_meta.rda": (b"corrupted", 9)}
-    for home in (tmp_path / "given", None):
-        with pytest.raises(ValueError, match=r"pbmc_meta\.rda"):
-            fetch_pbmc3k(data_home=home)
-    assert (tmp_path / "given" / "pbmc3k" / "pbmc_matrix.rda").read_bytes() == body
-    assert (tmp_path / "environment" / "pbmc3k" / "pbmc_matrix.rda").read_bytes() == body
-
-
-def test_a_corrupted_download_names_the_checksum_and_is_not_kept(server, tmp_path):
-    server.files["pbmc_matrix.rda"] = b"corrupted", 9
-    expected = datasets.PBMC3K_FILES["pbmc_matrix.rda"].removeprefix("sha256:")
-    with pytest.raises(ValueError, match=f"SHA256 .*{expected}"):
-        fetch_pbmc3k(data_home=tmp_path)
-    assert not list((tmp_path / "pbmc3k").iterdir())
-
-
-def test_a_truncated_download_is_an_error_and_is_not_kept(server, tmp_path):
-    server.files["pbmc_matrix.rda"] = b"the first bytes", 3_081_524
-    with pytest.raises(requests.exceptions.RequestException):
-        fetch_pbmc3k(data_home=tmp_path)
-    assert not list((tmp_path / "pbmc3k").iterdir())
 
 
 @pytest.mark.parametrize("package", ["pooch", "rdata"])
