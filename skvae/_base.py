@@ -714,7 +714,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if X.dtype == np.float64:
             module = deepcopy(module).double()
         processes = find_processes(self.distributed, self.net_.device)
-        function = partial(function, module)
+        function = partial(finite, function, module)
         if out is None:
             return processes.gather(map_batches(function, processes.share(rows), n_outputs, self.net_.device))
         shape = len(rows), self._n_features_out
@@ -759,6 +759,14 @@ def choose_epochs(n_samples, n_batches):
     More epochs would learn few rows by heart, and many rows need no more gradient steps.
     """
     return max(MIN_EPOCHS, min(MAX_EPOCHS, N_ROWS // n_samples), math.ceil(MIN_STEPS / n_batches))
+
+
+def finite(function, module, x, c):
+    """Return what `function` returns, or raise a ValueError where it is infinite or NaN."""
+    result = function(module, x, c)
+    if not result.isfinite().all():
+        raise ValueError("the result for a row of X is infinite or NaN: expected values of the size of those in fit.")
+    return result
 
 
 def count(batches):

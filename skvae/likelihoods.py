@@ -14,6 +14,9 @@ from skvae.sparse import at_entries, entries, squared_error, sum_entries, totals
 # Least variance of a feature in `Gaussian`, as a share of the features' mean variance.
 VARIANCE_FLOOR = 0.1
 
+# Least variance in `Gaussian`: the squares of gradients, which grow with its inverse, must not overflow.
+MIN_VARIANCE = 1e-12
+
 # Largest sum of the features' squared means, in sums of their variances, at which sparse squared errors are precise.
 MAX_OFFSET = 9
 
@@ -87,7 +90,8 @@ class Gaussian(Likelihood):
         nn.init.zeros_(self.floor)
 
     def start(self, mean, variance):
-        floor = VARIANCE_FLOOR * (variance.mean() or 1.0)  # 1 for constant data, which have no scale
+        typical = variance.mean() or torch.ones_like(variance[0])  # constant data have no scale
+        floor = (VARIANCE_FLOOR * typical).clamp(min=MIN_VARIANCE)
         self.x_hat.start(mean, variance)
         with torch.no_grad():
             self.floor.copy_(floor)
@@ -262,11 +266,22 @@ class Bernoulli(Likelihood):
 
 
 class LinearMean(nn.Linear):
-    """x_hat = W h + b, and the squared error of x around it."""
+    """x_hat = s W h + b, and the squared error of x around it. W would be long to reach the scale s of the data."""
 
     # whether sparse x is made dense a batch at a time: in float32 the sparse squared error would lose what varies
     # beside a much larger mean
     makes_dense = False
+
+    def __init__(self, n_hidden, n_features):
+        super().__init__(n_hidden, n_features)
+        self.register_buffer("scale", torch.empty(()))
+        self.reset_constants()
+
+    def reset_constants(self):
+        nn.init.ones_(self.scale)
+
+    def forward(self, h):
+        return super().forward(h * self.scale)
 
     def get_extra_state(self):
         return torch.tensor(self.makes_dense)
@@ -278,10 +293,11 @@ class LinearMean(nn.Linear):
         self.makes_dense = is_offset(mean, variance)
         with torch.no_grad():
             self.bias.copy_(mean)
+            self.scale.copy_(variance.mean().sqrt().clamp(min=1))
 
     def squared_error(self, h, x, precision=None):
         """Return sum_d p_d (x_d - x_hat_d)^2, shape (B,)."""
-        return squared_error(x.to_dense() if self.makes_dense else x, h, self.weight, self.bias, precision)
+        return squared_error(x.to_dense() if self.makes_dense else x, h * self.scale, self.weight, self.bias, precision)
 
 
 class Proportions(nn.Module):

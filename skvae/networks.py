@@ -16,9 +16,10 @@ ACTIVATIONS = {
 
 
 class CenteredLinear(nn.Module):
-    """Compute (x - mean) W + b without subtracting the mean from x, which may be a `SparseBatch`.
+    """Compute (x - mean) W / scale + b without subtracting the mean from x, which may be a `SparseBatch`.
 
-    What all samples share would otherwise dominate the gradient of W. W has a row a feature, as sparse x needs it.
+    What all samples share would otherwise dominate the gradient of W, and large x overflow. W has a row a feature, as
+    sparse x needs it.
 
     Parameters
     ----------
@@ -33,12 +34,14 @@ class CenteredLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(in_features, out_features))
         self.bias = nn.Parameter(torch.empty(out_features))
         self.register_buffer("mean", torch.empty(in_features))
+        self.register_buffer("scale", torch.empty(()))
 
     def reset_constants(self):
         nn.init.zeros_(self.mean)
+        nn.init.ones_(self.scale)
 
     def forward(self, x):
-        return centered_linear(x, self.mean, self.weight, self.bias)
+        return centered_linear(x, self.mean, self.weight, self.bias * self.scale) / self.scale
 
 
 class Trunk(nn.Module):
@@ -55,7 +58,7 @@ class Trunk(nn.Module):
     first_activation : str, default=None
         Activation of the first layer; `activation` if None.
     centered : bool, default=False
-        Let the first layer see the input less the mean that `start` tells.
+        Let the first layer see the input less the mean, and by the scale, that `start` tells.
     """
 
     def __init__(self, n_inputs, widths, activation, first_activation=None, *, centered=False):
@@ -68,10 +71,11 @@ class Trunk(nn.Module):
             self.layers.extend([make_layer(self.n_outputs, width), ACTIVATIONS[name]()])
             self.n_outputs = width
 
-    def start(self, mean):
-        """Before training, tell the first layer of a centered trunk the mean of its input."""
+    def start(self, mean, variance):
+        """Before training, tell the first layer of a centered trunk the mean and scale of its input."""
         if len(self.layers):
             self.layers[0].mean.copy_(mean)
+            self.layers[0].scale.copy_(variance.mean().sqrt().clamp(min=1))
 
     def forward(self, x):
         # what follows takes no sparse batch

@@ -328,7 +328,7 @@ def start(module, rows, processes):
     moments, seen, n_nonzero = survey(module, rows, processes)
     module.likelihood.start(*moments.mean_and_variance())
     mean, variance = seen.mean_and_variance()
-    module.encoder.start(mean)
+    module.encoder.start(mean, variance)
     if module.input_dropout == "auto":
         # Measured by held-out ELBO: sparse rows gain, dense ones lose. Dropping large means would be a loud noise.
         gains = n_nonzero <= MAX_DENSITY * moments.weight * len(mean) and not is_offset(mean, variance)

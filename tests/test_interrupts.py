@@ -1,0 +1,78 @@
+"""An interrupt leaves fit at once, whenever it comes, and a fitted estimator keeps its fit."""
+
+import signal
+import time
+
+import numpy as np
+import pytest
+from skorch.callbacks import Callback
+
+from skvae import AutoencoderEmbedding, BetaVAE, BetaVSC
+
+ESTIMATORS = (AutoencoderEmbedding, BetaVAE, BetaVSC)
+SMALL = {
+    "n_components": 3,
+    "hidden_layer_sizes": (8,),
+    "max_epochs": 10,
+    "learning_rate_schedule": "constant",
+    "random_state": 0,
+}
+N_INTERRUPTS = 40
+
+every_estimator = pytest.mark.parametrize("Estimator", ESTIMATORS)
+
+
+@pytest.fixture
+def interrupt_after():
+    """Give a function that interrupts this process, as Ctrl-C does, after some seconds."""
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@every_estimator
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_an_interrupt_at_a_random_moment_leaves_all_or_nothing(
+    Estimator, method, cells, interrupt_after, record_property
+):
+    X = cells.data
+    fitted = Estimator(**SMALL).fit(X)
+    began = time.perf_counter()
+    expected = getattr(Estimator(**SMALL).fit(X), method)(X[:, ::-1]).transform(X)
+    longest = time.perf_counter() - began
+    before = fitted.transform(X)
+    rng = np.random.default_rng()  # other moments in every run
+    outcomes = []
+    for moment in rng.uniform(1e-4, longest, size=N_INTERRUPTS):
+        estimator = Estimator(**SMALL).fit(X)
+        attributes = dict(vars(estimator))
+        try:
+            interrupt_after(moment)
+            getattr(estimator, method)(X[:, ::-1])
+            interrupt_after(0)
+        except KeyboardInterrupt:
+            outcomes.append("interrupted")
+        else:
+            outcomes.append("whole")
+        Z = estimator.transform(X)
+        if np.array_equal(Z, before):
+            assert all(vars(estimator)[name] is value for name, value in attributes.items())
+            assert outcomes[-1] == "interrupted"
+        else:
+            np.testing.assert_array_equal(Z, expected)
+    assert "interrupted" in outcomes
+    record_property("interrupts", outcomes.count("interrupted"))
+
+
+@every_estimator
+def test_an_interrupt_of_a_first_fit_leaves_it_unfitted(Estimator, X):
+    class Interrupt(Callback):
+        def on_batch_end(self, net, **kwargs):
+            raise KeyboardInterrupt
+
+    estimator = Estimator(**SMALL, callbacks=[Interrupt()])
+    attributes = dict(vars(estimator))
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(X)
+    assert vars(estimator) == attributes
