@@ -19,9 +19,9 @@ MIN_FEATURES = 1000
 # Elements of the largest array of a batch outside training: 2**22 float64 values are 32 MB.
 MAX_BATCH_ELEMENTS = 2**22
 
-# The rows of a batch outside training are a multiple of this: BLAS rounds otherwise where there are few rows or the
-# number is odd, so that the last bits of a row would depend on the rows beside it.
-ROW_MULTIPLE = 32
+# The rows of a batch outside training are a multiple of this: BLAS and vector units round otherwise where there are
+# few rows or the number is odd, so that the last bits of a row would depend on the rows beside it.
+ROW_MULTIPLE = 64
 
 
 class Rows(Dataset):

@@ -228,10 +228,10 @@ class ZeroInflatedNegativeBinomial(Likelihood):
     def log_prob(self, h, x):
         logit = self.dropout(h)
         log_zero, rest = self.counts.log_prob_of_zero(h, x)
-        inflated = torch.logaddexp(logit, log_zero)
-        # log(1 - omega) = -softplus(logit) is in all terms; beyond it zeros have `inflated`, others log NB
+        inflated = logit + log1p_exp(log_zero - logit)
+        # log(1 - omega) = -log(1 + exp(logit)) is in all terms; beyond it zeros have `inflated`, others log NB
         beyond = torch.where(entries(x) > 0, at_entries(x, log_zero - inflated) + rest, 0)
-        return (inflated - F.softplus(logit)).sum(dim=1) + sum_entries(x, beyond)
+        return (inflated - log1p_exp(logit)).sum(dim=1) + sum_entries(x, beyond)
 
     def mean(self, h, total=None):
         return torch.sigmoid(-self.dropout(h)) * self.counts.mean(h, total)
@@ -256,7 +256,7 @@ class Bernoulli(Likelihood):
 
     def log_prob(self, h, x):
         logits = self.logits(h)
-        return sum_entries(x, entries(x) * at_entries(x, logits)) - F.softplus(logits).sum(dim=1)
+        return sum_entries(x, entries(x) * at_entries(x, logits)) - log1p_exp(logits).sum(dim=1)
 
     def mean(self, h, total=None):
         return torch.sigmoid(self.logits(h))
@@ -341,8 +341,11 @@ def log_normalized(x):
 
 
 def log1p_exp(x):
-    """Return log(1 + exp(x)), exact for x up to 80, where torch by default goes over to x at 20."""
-    return F.softplus(x, threshold=80)
+    """Return log(1 + exp(x)), exact for any x.
+
+    The last bits of torch's softplus and sigmoid depend on where a number stands, and on the number of threads.
+    """
+    return -F.logsigmoid(-x)
 
 
 def log_coefficient(theta, counts):
