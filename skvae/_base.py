@@ -30,7 +30,15 @@ from skvae.processes import find_processes
 from skvae.schedules import SCHEDULES
 from skvae.stores import open_output
 from skvae.training import as_tensors, find_device, make_net, run, start
-from skvae.validation import FLOATS, check_rows, check_weights, check_widths, find_batches, index_batches
+from skvae.validation import (
+    FLOATS,
+    check_rows,
+    check_structure,
+    check_weights,
+    check_widths,
+    find_batches,
+    index_batches,
+)
 from skvae.version import VERSION
 
 # `max_epochs="auto"`: rows seen in a run, bounds of its epochs, and the least gradient steps, which come first.
@@ -304,6 +312,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             Dense: an expected value is nowhere exactly zero.
         """
         check_is_fitted(self)
+        check_structure(X)
         Z = check_array(X, accept_sparse="csr", dtype=FLOATS, estimator=self, input_name="X")
         if Z.shape[1] != self._n_features_out:
             raise ValueError(
@@ -636,11 +645,13 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self._n_features_out = kl.size
 
     def _make_module(self, n_features, n_batches):
-        widths = (*self.hidden_layer_sizes, *self.head_layer_sizes)
-        encoder = Trunk(n_features, self.hidden_layer_sizes, self.activation, self.first_activation, centered=True)
+        # True is 1 for scikit-learn, and no number for torch
+        n_components = int(self.n_components)
+        shared, own = ([int(width) for width in widths] for widths in (self.hidden_layer_sizes, self.head_layer_sizes))
+        encoder = Trunk(n_features, shared, self.activation, self.first_activation, centered=True)
         n_hidden = encoder.n_outputs + n_batches * self.encode_batch
-        head = partial(Head, n_hidden, self.head_layer_sizes, self.activation, self.n_components)
-        decoder = Trunk(self.n_components + n_batches, widths[::-1], self.activation)
+        head = partial(Head, n_hidden, own, self.activation, n_components)
+        decoder = Trunk(n_components + n_batches, [*own[::-1], *shared[::-1]], self.activation)
         likelihood = LIKELIHOODS[self.likelihood](decoder.n_outputs, n_features)
         return Autoencoder(
             encoder,
@@ -714,7 +725,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if X.dtype == np.float64:
             module = deepcopy(module).double()
         processes = find_processes(self.distributed, self.net_.device)
-        function = partial(finite, function, module)
+        function = partial(function, module)
         if out is None:
             return processes.gather(map_batches(function, processes.share(rows), n_outputs, self.net_.device))
         shape = len(rows), self._n_features_out
@@ -759,14 +770,6 @@ def choose_epochs(n_samples, n_batches):
     More epochs would learn few rows by heart, and many rows need no more gradient steps.
     """
     return max(MIN_EPOCHS, min(MAX_EPOCHS, N_ROWS // n_samples), math.ceil(MIN_STEPS / n_batches))
-
-
-def finite(function, module, x, c):
-    """Return what `function` returns, or raise a ValueError where it is infinite or NaN."""
-    result = function(module, x, c)
-    if not result.isfinite().all():
-        raise ValueError("the result for a row of X is infinite or NaN: expected values of the size of those in fit.")
-    return result
 
 
 def count(batches):

@@ -277,12 +277,19 @@ def map_batches(function, rows, n_outputs, device, out=None):
     Returns
     -------
     ndarray with n_samples rows
+
+    Raises
+    ------
+    ValueError
+        If one of the results is infinite or NaN.
     """
     with torch.inference_mode():
         for batch in batches_by_cost(rows, n_outputs):
             x, covariates = move(rows[batch], device)
             n_rows = math.ceil(len(x) / ROW_MULTIPLE) * ROW_MULTIPLE
             output = function(pad(x, n_rows), pad(covariates, n_rows))[: len(x)].numpy(force=True)
+            if not np.isfinite(output).all():
+                raise ValueError("the result for a row of X is infinite or NaN; expected values like those of fit.")
             if out is None:
                 out = np.empty((len(rows), *output.shape[1:]), output.dtype)
             out[batch] = output

@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
 
 from skvae.stores import RowStore, find_store
+from skvae.validation import check_size, check_structure
 
 ACCEPTED = {"accept_sparse": "csr", "dtype": (np.float64, np.float32)}
 
@@ -100,7 +101,9 @@ class VariableGeneSelector(SelectorMixin, BaseEstimator):
         self._validate_params()
         store = find_store(X, maps=False)
         if store is None:
+            check_structure(X)
             X = validate_data(self, X, **ACCEPTED)
+            check_size(X, "VariableGeneSelector")
             check_non_negative(X, "VariableGeneSelector, which expects counts")
             blocks = [X]
         else:
@@ -125,6 +128,7 @@ class VariableGeneSelector(SelectorMixin, BaseEstimator):
         """
         store = find_store(X, maps=False)
         if store is None:
+            check_structure(X)
             return super().transform(X)
         genes = np.flatnonzero(self._get_support_mask())
         validate_data(self, store, skip_check_array=True, reset=False)
@@ -146,6 +150,7 @@ class VariableGeneSelector(SelectorMixin, BaseEstimator):
 
 def check_block(counts):
     counts = check_array(counts, **ACCEPTED)
+    check_size(counts, "VariableGeneSelector")
     check_non_negative(counts, "VariableGeneSelector, which expects counts")
     return counts
 

@@ -44,6 +44,28 @@ class CenteredLinear(nn.Module):
         return centered_linear(x, self.mean, self.weight, self.bias * self.scale) / self.scale
 
 
+class Centering(nn.Module):
+    """Compute (x - mean) / scale, where no layer follows that would.
+
+    Parameters
+    ----------
+    n_features : int
+        Width.
+    """
+
+    def __init__(self, n_features):
+        super().__init__()
+        self.register_buffer("mean", torch.empty(n_features))
+        self.register_buffer("scale", torch.empty(()))
+
+    def reset_constants(self):
+        nn.init.zeros_(self.mean)
+        nn.init.ones_(self.scale)
+
+    def forward(self, x):
+        return (x.to_dense() - self.mean) / self.scale
+
+
 class Trunk(nn.Module):
     """Stack hidden layers, h_k = activation(W_k h_{k-1} + b_k).
 
@@ -52,7 +74,7 @@ class Trunk(nn.Module):
     n_inputs : int
         Width of the input.
     widths : sequence of int
-        Width of each hidden layer. With none, the trunk is the identity.
+        Width of each hidden layer. With none, the trunk is the identity, but for the centering.
     activation : str
         Key of `ACTIVATIONS`.
     first_activation : str, default=None
@@ -64,7 +86,7 @@ class Trunk(nn.Module):
     def __init__(self, n_inputs, widths, activation, first_activation=None, *, centered=False):
         super().__init__()
         self.n_outputs = n_inputs
-        self.layers = nn.Sequential()
+        self.layers = nn.Sequential(*([Centering(n_inputs)] if centered and not widths else []))
         for depth, width in enumerate(widths):
             make_layer = CenteredLinear if depth == 0 and centered else nn.Linear
             name = first_activation if depth == 0 and first_activation else activation
@@ -73,13 +95,11 @@ class Trunk(nn.Module):
 
     def start(self, mean, variance):
         """Before training, tell the first layer of a centered trunk the mean and scale of its input."""
-        if len(self.layers):
-            self.layers[0].mean.copy_(mean)
-            self.layers[0].scale.copy_(variance.mean().sqrt().clamp(min=1))
+        self.layers[0].mean.copy_(mean)
+        self.layers[0].scale.copy_(variance.mean().sqrt().clamp(min=1))
 
     def forward(self, x):
-        # what follows takes no sparse batch
-        return self.layers(x) if len(self.layers) else x.to_dense()
+        return self.layers(x)
 
 
 class Head(nn.Module):

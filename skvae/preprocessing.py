@@ -14,6 +14,7 @@ from sklearn.utils.sparsefuncs import inplace_row_scale
 from sklearn.utils.validation import check_non_negative, validate_data
 
 from skvae.stores import find_store
+from skvae.validation import check_structure
 
 
 class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -75,6 +76,7 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self._validate_params()
         store = find_store(X, maps=False)
         if store is None:
+            check_structure(X)
             check_counts(check_array(X, **ACCEPTED, estimator=self, input_name="X"))
         validate_data(self, X if store is None else store, skip_check_array=True)
         return self
@@ -103,6 +105,7 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if store is not None:
             validate_data(self, store, skip_check_array=True, reset=False)
             return store.map(partial(normalize_block, target_sum=self.target_sum))
+        check_structure(X)
         return log_normalize(validate_data(self, X, **ACCEPTED, copy=True, reset=False), self.target_sum)
 
     def __sklearn_tags__(self):
@@ -193,6 +196,7 @@ def quality_control(
     >>> kept, genes = quality_control(cells.data, cells.feature_names)
     >>> X = cells.data[kept][:, genes]
     """
+    check_structure(counts)
     counts = check_array(counts, **ACCEPTED, input_name="counts")
     if sparse.issparse(counts) and not counts.has_canonical_format:
         counts = counts.copy()  # the caller's stays as it is

@@ -22,6 +22,13 @@ def check_widths(name, widths):
         raise ValueError(f"{name} == {widths!r}, must hold only integers >= 1.")
 
 
+def check_structure(X):
+    """Raise a ValueError if a sparse matrix has indices beyond its shape, which would read foreign memory."""
+    if issparse(X) and X.format in ("csr", "csc", "bsr") and X.ndim == 2:
+        # of another matrix of the same arrays, as the check may change it
+        type(X)((X.data, X.indices, X.indptr), shape=X.shape).check_format(full_check=True)
+
+
 def check_rows(estimator, X, support, *, reset=True):
     """Return X validated for an estimator, with values that a likelihood of that support admits.
 
@@ -41,6 +48,7 @@ def check_rows(estimator, X, support, *, reset=True):
     store = find_store(X)
     least = 2 if reset else 1
     if store is None:
+        check_structure(X)
         X = validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=FLOATS, ensure_min_features=least)
         check_support(X, support, type(estimator).__name__)
         warn_of_fractions(X, support)
@@ -58,15 +66,21 @@ def check_rows(estimator, X, support, *, reset=True):
     return store.map(check_block)
 
 
-def check_support(X, support, estimator):
-    """Raise a ValueError unless a likelihood of that support admits X, and float32, in which networks train."""
+def check_size(X, estimator):
+    """Raise a ValueError for values beyond those of float32, in which networks train."""
     values = X.data if issparse(X) else X
     largest = max(values.max(initial=0), -values.min(initial=0))
     if largest > np.finfo(np.float32).max:
         raise ValueError(f"X of {estimator} holds {largest:.3g} or its negative; expected values of at most 3.4e+38.")
+
+
+def check_support(X, support, estimator):
+    """Raise a ValueError unless a likelihood of that support admits X."""
+    check_size(X, estimator)
     if support == "real":
         return
     check_non_negative(X, estimator)
+    values = X.data if issparse(X) else X
     if support == "binary" and values.max(initial=0) > 1:
         raise ValueError(f"X of {estimator} holds {values.max()}; expected values from 0 to 1 for 'bernoulli'.")
 

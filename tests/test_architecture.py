@@ -57,8 +57,8 @@ ALLOWED = {
     "metrics": set(),
     "plotting": set(),
     "datasets": set(),
-    "preprocessing": {"stores"},
-    "feature_selection": {"stores"},
+    "preprocessing": {"stores", "validation"},
+    "feature_selection": {"stores", "validation"},
     "experiment": {"estimators", "metrics", "plotting", "datasets", "feature_selection", "preprocessing"},
     "__main__": {"experiment"},
     "__init__": {
