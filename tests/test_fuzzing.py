@@ -200,7 +200,7 @@ ODD = {
     "scalar": lambda X, rng: X[0, 0],
     "none": lambda X, rng: None,
     "text": lambda X, rng: "cells.csv",
-    "dict": lambda X, rng: {"X": X},
+    "dict": lambda X, rng: {"X": X.tolist()},
     "generator": lambda X, rng: iter(X),
     "series": lambda X, rng: pd.Series(X[:, 0]),
     "ragged list": lambda X, rng: [*X.tolist(), [1.0]],
