@@ -25,8 +25,15 @@ setup(
     license="BSD-3-Clause",
     packages=find_packages(include=["skvae", "skvae.*"]),
     python_requires=">=3.11",
-    # tqdm, for progress bars, is a dependency of skorch
-    install_requires=["matplotlib", "numpy", "scikit-learn>=1.6", "scipy", "skorch", "torch>=2.6"],
+    # The lower bounds are tested with constraints-oldest.txt, but torch's. tqdm, for progress bars, comes with skorch.
+    install_requires=[
+        "matplotlib>=3.8",
+        "numpy>=1.26",
+        "scikit-learn>=1.6",
+        "scipy>=1.12",
+        "skorch>=1.2",
+        "torch>=2.6",
+    ],
     extras_require=EXTRAS,
     classifiers=[
         "Intended Audience :: Science/Research",

@@ -139,7 +139,7 @@ def test_batches_are_sized_by_their_largest_array(n_outputs, row_multiple, n_row
 @pytest.fixture
 def wide():
     """Sparse enough and wide enough to stay sparse in a batch."""
-    return sparse.random_array((40, 5000), density=0.02, format="csr", rng=0)
+    return sparse.random_array((40, 5000), density=0.02, format="csr", random_state=0)
 
 
 def test_wide_sparse_rows_stay_sparse(wide):

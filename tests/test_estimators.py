@@ -63,7 +63,7 @@ def test_sparse_input_is_never_made_dense_as_a_whole(Estimator, monkeypatch):
 
     monkeypatch.setattr(sparse.csr_array, "toarray", toarray)
     for n_features, most in ((2000, 2200), (5000, 0)):  # made dense a batch at a time, or not at all
-        X = sparse.random_array((4500, n_features), density=0.01, format="csr", rng=0, dtype=np.float32)
+        X = sparse.random_array((4500, n_features), density=0.01, format="csr", random_state=0, dtype=np.float32)
         estimator = Estimator(**{**SMALL, "max_epochs": 1}).fit(X)
         estimator.transform(X)
         estimator.score(X)
@@ -73,7 +73,7 @@ def test_sparse_input_is_never_made_dense_as_a_whole(Estimator, monkeypatch):
 
 @every_estimator
 def test_wide_sparse_input_gives_what_dense_input_gives_within_rounding(Estimator):
-    X = sparse.random_array((90, 5000), density=0.05, format="csr", rng=0)
+    X = sparse.random_array((90, 5000), density=0.05, format="csr", random_state=0)
     settings = {**SMALL, "max_epochs": 5, "batch_size": 30, "hidden_layer_sizes": (16,)}
     few, dense = (Estimator(**settings).fit(data) for data in (X, X.toarray()))
     np.testing.assert_allclose(few.history_["loss"], dense.history_["loss"], rtol=1e-5)
@@ -83,7 +83,7 @@ def test_wide_sparse_input_gives_what_dense_input_gives_within_rounding(Estimato
 
 @every_estimator
 def test_sparse_input_may_be_read_only(Estimator):
-    X = sparse.random_array((90, 5000), density=0.05, format="csr", rng=0)
+    X = sparse.random_array((90, 5000), density=0.05, format="csr", random_state=0)
     expected = Estimator(**SMALL).fit_transform(X)
     for part in (X.data, X.indices, X.indptr):
         part.setflags(write=False)
@@ -92,7 +92,7 @@ def test_sparse_input_may_be_read_only(Estimator):
 
 @every_estimator
 def test_sparse_features_that_hardly_vary_beside_a_large_mean_lose_no_precision(Estimator):
-    X = sparse.random_array((90, 5000), density=0.05, format="csr", rng=0).tolil()
+    X = sparse.random_array((90, 5000), density=0.05, format="csr", random_state=0).tolil()
     X[:, :3] = 1e4 + np.arange(270).reshape(90, 3) % 7
     X = X.tocsr()
     few, dense = (Estimator(**SMALL, likelihood="unit_gaussian").fit(data) for data in (X, X.toarray()))
@@ -611,7 +611,7 @@ def test_dropout_is_of_training_alone(cells):
 
 @every_estimator
 def test_a_linear_encoder_takes_wide_sparse_rows(Estimator):
-    wide = sparse.random_array((90, 1500), density=0.05, format="csr", rng=0)
+    wide = sparse.random_array((90, 1500), density=0.05, format="csr", random_state=0)
     few, dense = (
         Estimator(**{**SMALL, "hidden_layer_sizes": ()}).fit_transform(data) for data in (wide, wide.toarray())
     )

@@ -42,7 +42,7 @@ def test_auto_is_a_device_at_hand(X):
 @pytest.mark.parametrize("Estimator", [AutoencoderEmbedding, BetaVAE, BetaVSC])
 @pytest.mark.parametrize("n_features", [200, 5000])  # dense and sparse batches
 def test_cuda_trains_and_embeds_as_the_cpu_does(Estimator, n_features):
-    X = sparse.random_array((120, n_features), density=0.05, format="csr", rng=0, dtype=np.float32)
+    X = sparse.random_array((120, n_features), density=0.05, format="csr", random_state=0, dtype=np.float32)
     models = [Estimator(**SMALL, device=device).fit(X) for device in ("cpu", "cuda")]
     for model in models:
         assert np.isfinite(model.history_["loss"]).all()

@@ -83,7 +83,7 @@ def test_start_makes_the_mean_that_of_the_features_where_the_hidden_features_are
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_sparse_rows_have_the_log_prob_and_gradients_of_dense_ones(name):
     likelihood = make(name)
-    counts = sparse.random_array((3, 7), density=0.4, format="csr", rng=0).ceil() * 3
+    counts = sparse.random_array((3, 7), density=0.4, format="csr", random_state=0).ceil() * 3
     few, dense = SparseBatch.from_scipy(counts, trains=True), torch.from_numpy(counts.toarray())
     results = [likelihood.log_prob(H, x) for x in (few, dense)]
     torch.testing.assert_close(*results)

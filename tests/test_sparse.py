@@ -6,7 +6,7 @@ from scipy import sparse
 from skvae.sparse import SparseBatch, centered_linear, drop, gram, power_sums, squared_error
 
 B, D, H = 6, 9, 3
-MATRIX = sparse.random_array((B, D), density=0.4, format="csr", rng=0)
+MATRIX = sparse.random_array((B, D), density=0.4, format="csr", random_state=0)
 DENSE = torch.from_numpy(MATRIX.toarray())
 
 
@@ -72,7 +72,7 @@ def test_squared_error_without_precision_has_precisions_of_one():
 
 @pytest.mark.parametrize("n_hidden", [2, 40])  # by the Gram matrix and by the dense reconstruction
 def test_both_ways_of_the_squared_error_agree_in_float32(n_hidden):
-    matrix = sparse.random_array((20, 500), density=0.1, format="csr", rng=1, dtype=np.float32)
+    matrix = sparse.random_array((20, 500), density=0.1, format="csr", random_state=1, dtype=np.float32)
     generator = torch.Generator().manual_seed(0)
     inputs = [torch.randn(shape, generator=generator) / 4 for shape in ((20, n_hidden), (500, n_hidden), (500,))]
     inputs = [value.requires_grad_() for value in (*inputs, torch.rand(500, generator=generator) + 0.1)]

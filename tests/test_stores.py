@@ -95,7 +95,7 @@ def test_a_store_that_the_buffer_holds_gives_the_bits_of_memory(form, store, X):
 @pytest.mark.parametrize("Estimator", ESTIMATORS)
 @pytest.mark.parametrize("n_features", [80, 1200])  # dense and sparse batches
 def test_batches_and_weights_of_a_store(Estimator, n_features, tmp_path):
-    X = sparse.random_array((90, n_features), density=0.1, format="csr", rng=0, dtype=np.float32)
+    X = sparse.random_array((90, n_features), density=0.1, format="csr", random_state=0, dtype=np.float32)
     rows = {"batch": np.arange(90) % 3, "sample_weight": np.arange(90) % 4}
     expected = Estimator(**SMALL).fit(X, **rows)
     fitted = Estimator(**SMALL).fit(RowStore(mapped_csr(X, tmp_path), block_size=7), **rows)
