@@ -57,7 +57,8 @@ MODELS = {
 }
 
 
-def test_processes_of_one_and_two_threads_give_the_same_bits(tmp_path, record_property):
+@pytest.mark.parametrize("names", [["normalised"], pytest.param([*MODELS], marks=pytest.mark.slow)], ids=["one", "all"])
+def test_processes_of_one_and_two_threads_give_the_same_bits(names, tmp_path, record_property):
     # At the default widths: smaller products are not split over threads.
     code = f"""
 import sys, numpy as np, torch, warnings
@@ -66,7 +67,7 @@ from skvae import *
 warnings.simplefilter("ignore")
 torch.set_num_threads(int(sys.argv[1]))
 cells = make_single_cell_counts(n_samples=530, random_state=0)
-models = {MODELS}
+models = { {name: MODELS[name] for name in names} }
 np.savez(sys.argv[2], **{{name: eval(model).fit_transform(cells.data) for name, model in models.items()}})
 """
     runs = []
@@ -76,14 +77,14 @@ np.savez(sys.argv[2], **{{name: eval(model).fit_transform(cells.data) for name, 
     one, two, again = runs
     np.testing.assert_equal(two, again)
     np.testing.assert_equal(one, two)
-    record_property("runs", len(runs) * len(MODELS))
+    record_property("runs", len(runs) * len(names))
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "nb"])
 def test_fits_in_four_threads_give_the_bits_of_four_after_another(likelihood, cells, record_property):
     def fit(seed):
         # of different lengths, so that one ends while others train
-        vae = BetaVSC(**{**SMALL, "max_epochs": 5 + 5 * seed, "likelihood": likelihood, "random_state": seed})
+        vae = BetaVSC(**{**SMALL, "max_epochs": 2 + 2 * seed, "likelihood": likelihood, "random_state": seed})
         results[seed] = vae.fit_transform(cells.data)
 
     results = {}
@@ -126,12 +127,12 @@ def rows():
 def test_the_bits_of_a_row_depend_on_no_other(Estimator, dtype, settings, container, rows, record_property):
     X = container(rows.toarray().astype(dtype))
     estimator = Estimator(**{"max_epochs": 1, "random_state": 0, **settings}).fit(X)
-    sizes = (1, 3, 13, 64, 99)
+    sizes = (1, 13, 64)
     for method in (estimator.transform, lambda X: estimator.inverse_transform(estimator.transform(X))):
         expected = method(X)
         for size in sizes:
-            parts = [method(X[start : start + size]) for start in range(0, 40, size)]
-            np.testing.assert_array_equal(np.concatenate(parts)[:40], expected[:40])
+            parts = [method(X[start : start + size]) for start in range(0, 20, size)]
+            np.testing.assert_array_equal(np.concatenate(parts)[:20], expected[:20])
     record_property("runs", 2 * len(sizes))
 
 

@@ -10,6 +10,7 @@ import pytest
 from skvae.likelihoods import LIKELIHOODS
 
 ROOT = Path(__file__).parents[1]
+DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in ("counts", "extending", "reliability", "scaling")))
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
@@ -23,10 +24,13 @@ def likelihoods_restored():
 
 @pytest.mark.filterwarnings("ignore:The least populated class in y has only")
 @pytest.mark.usefixtures("likelihoods_restored")
-@pytest.mark.parametrize("document", ["README.md", "docs/counts.md", "docs/extending.md", "docs/scaling.md"])
-def test_the_code_of_a_document_runs(document):
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/counts.md", "docs/extending.md", "docs/reliability.md", "docs/scaling.md"]
+)
+def test_the_code_of_a_document_runs(document, tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), flags=re.DOTALL)
     assert blocks
+    monkeypatch.chdir(tmp_path)
     exec("\n".join(blocks), {})
 
 
