@@ -149,7 +149,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         ----------
         X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
             Raw counts for the likelihoods "poisson", "nb" and "zinb", zeros and ones for "bernoulli"; log1p-normalised
-            counts, or any real data of moderate scale, for the Gaussian ones. Sparse X of any format is never made
+            counts, or any real data, for the Gaussian ones. Sparse X of any format is never made
             dense as a whole, and a store on disk never loaded as a whole: see `RowStore`. The order of the rows of X
             in memory does not matter.
         y : None

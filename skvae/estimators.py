@@ -62,8 +62,8 @@ class AutoencoderEmbedding(BaseEmbedding):
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
         Course of the step size: "cosine" rises over the first tenth of the steps and falls to 0 at the last.
     callbacks : list of skorch callbacks, default=None
-        Learning rate schedules, checkpoints, loggers, used as they are, not copied. There is no validation set: those
-        that monitor a value have `train_loss`. A checkpoint with `load_best` needs `f_criterion=None`.
+        Learning rate schedules, loggers, `FitCheckpoint`, used as they are, not copied. There is no validation set:
+        those that monitor a value have `train_loss`. skorch's checkpoint with `load_best` needs `f_criterion=None`.
     device : str, default="cpu"
         Where the network is trained and used, such as "cuda" or "cuda:1"; "auto" is the accelerator, if there is one.
     distributed : bool, default=False
@@ -71,7 +71,7 @@ class AutoencoderEmbedding(BaseEmbedding):
         in batches that have `batch_size` rows together. `fit` and whatever maps rows must then be called in all.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, the order of rows and the samples of q(z|x). With an int, every fit gives the same
-        bits, on the same machine with the same number of threads. Global random states are neither used nor changed.
+        bits on the same machine. Global random states are neither used nor changed.
     verbose : int, default=0
         0: silent; 1: a progress bar over epochs; 2: skorch's table, a row an epoch.
 
@@ -183,8 +183,8 @@ class BetaVAE(BaseEmbedding):
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
         Course of the step size: "cosine" rises over the first tenth of the steps and falls to 0 at the last.
     callbacks : list of skorch callbacks, default=None
-        Learning rate schedules, checkpoints, loggers, used as they are, not copied. There is no validation set: those
-        that monitor a value have `train_loss`. A checkpoint with `load_best` needs `f_criterion=None`.
+        Learning rate schedules, loggers, `FitCheckpoint`, used as they are, not copied. There is no validation set:
+        those that monitor a value have `train_loss`. skorch's checkpoint with `load_best` needs `f_criterion=None`.
     device : str, default="cpu"
         Where the network is trained and used, such as "cuda" or "cuda:1"; "auto" is the accelerator, if there is one.
     distributed : bool, default=False
@@ -192,7 +192,7 @@ class BetaVAE(BaseEmbedding):
         in batches that have `batch_size` rows together. `fit` and whatever maps rows must then be called in all.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, the order of rows and the samples of q(z|x). With an int, every fit gives the same
-        bits, on the same machine with the same number of threads. Global random states are neither used nor changed.
+        bits on the same machine. Global random states are neither used nor changed.
     verbose : int, default=0
         0: silent; 1: a progress bar over epochs; 2: skorch's table, a row an epoch.
 
@@ -310,8 +310,8 @@ class BetaVSC(BaseEmbedding):
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
         Course of the step size: "cosine" rises over the first tenth of the steps and falls to 0 at the last.
     callbacks : list of skorch callbacks, default=None
-        Learning rate schedules, checkpoints, loggers, used as they are, not copied. There is no validation set: those
-        that monitor a value have `train_loss`. A checkpoint with `load_best` needs `f_criterion=None`.
+        Learning rate schedules, loggers, `FitCheckpoint`, used as they are, not copied. There is no validation set:
+        those that monitor a value have `train_loss`. skorch's checkpoint with `load_best` needs `f_criterion=None`.
     device : str, default="cpu"
         Where the network is trained and used, such as "cuda" or "cuda:1"; "auto" is the accelerator, if there is one.
     distributed : bool, default=False
@@ -319,7 +319,7 @@ class BetaVSC(BaseEmbedding):
         in batches that have `batch_size` rows together. `fit` and whatever maps rows must then be called in all.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, the order of rows and the samples of q(z|x). With an int, every fit gives the same
-        bits, on the same machine with the same number of threads. Global random states are neither used nor changed.
+        bits on the same machine. Global random states are neither used nor changed.
     verbose : int, default=0
         0: silent; 1: a progress bar over epochs; 2: skorch's table, a row an epoch.
 

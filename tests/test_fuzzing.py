@@ -432,7 +432,7 @@ def fuzz(n_inputs, record_property):
 
 
 def test_a_minute_of_inputs(record_property):
-    fuzz(400, record_property)
+    fuzz(800, record_property)
 
 
 @pytest.mark.slow

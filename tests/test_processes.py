@@ -77,3 +77,8 @@ def test_a_failure_of_the_first_process_is_raised_in_both(ranks):
     assert "cannot write" in str(ranks[0]["failure"])
     assert "another process failed" in str(ranks[1]["failure"])
     assert len(np.unique(ranks[0]["Z"][:, 0])) > 290
+
+
+def test_a_fit_of_several_goes_on_where_it_was_stopped(ranks):
+    for rank in ranks:
+        np.testing.assert_array_equal(rank["resumed"], rank["Z"])

@@ -3,12 +3,13 @@
 import os
 import pickle
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from skorch.callbacks import Callback, Checkpoint
 
-from skvae import BetaVSC, LogNormalizer, RowStore, make_single_cell_counts
+from skvae import BetaVSC, FitCheckpoint, LogNormalizer, RowStore, make_single_cell_counts
 
 
 def fingerprints(X):
@@ -27,6 +28,14 @@ class RowsSeen(Callback):
 
     def on_batch_begin(self, net, batch=None, **kwargs):
         self.epochs[-1].append(fingerprints(batch[1].to_dense().numpy()))
+
+
+class Stop(Callback):
+    """End a fit in the fifth epoch, as an error would."""
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == 5:
+            raise RuntimeError("stopped")
 
 
 def main(folder):
@@ -50,6 +59,11 @@ def main(folder):
         results["failure"] = str(error)
     results["written"] = vsc.transform(X, out=folder / "z.npy")
 
+    checkpoint = FitCheckpoint(folder / "fit", every=2)
+    with suppress(RuntimeError):
+        BetaVSC(**options, callbacks=[checkpoint, Stop()]).fit(X, batch=batch)
+    results["resumed"] = BetaVSC(**options, callbacks=[checkpoint]).fit(X, batch=batch).transform(X)
+
     weights = np.arange(300) % 3  # unequal in the two halves if rows are sorted by it
     order = np.argsort(weights, kind="stable")
     weighted = BetaVSC(**options).fit(X[order], sample_weight=weights[order])
@@ -63,7 +77,7 @@ def main(folder):
 
     for _ in range(2):
         of_store.partial_fit(X)
-    results["later_weight"] = of_store.net_.module_.likelihood.state_dict().popitem()[1].numpy()
+    results["later_weight"] = of_store.net_.module_.likelihood.x_hat.weight.detach().numpy()
     pickle.loads(pickle.dumps(of_store))
     np.savez(folder / f"rank{rank}.npz", **results)
 
