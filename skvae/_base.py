@@ -55,7 +55,7 @@ MAX_LATE_GAIN = 0.2
 # Parameters that say how to train, but not what.
 NOT_LEARNED = ("callbacks", "random_state", "verbose")
 
-# What a saved estimator holds beside its parameters, and what it may hold.
+# What a saved estimator holds beside its parameters.
 LEARNED = {
     "net_",
     "n_features_in_",
@@ -64,12 +64,8 @@ LEARNED = {
     "history_",
     "active_components_",
     "_n_features_out",
-    "version",
+    "_version",
 }
-OPTIONAL = {"feature_names_in_", "requests", "_sklearn_output_config"}
-
-# Methods that metadata can be requested for.
-REQUESTS = ("fit", "partial_fit", "transform", "inverse_transform", "score")
 
 # Keys of `history_`, and their names in the history of skorch.
 HISTORY = {"loss": "train_loss", "reconstruction": "reconstruction", "kl": "kl"}
@@ -181,7 +177,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         processes = find_processes(self.distributed, device)
         n_batches, n_epochs, n_steps = self._plan(rows.n_visits)
         own_rows = processes.share(rows)
-        net = self._start_net(own_rows, n_steps, device, processes)
+        net = fitted._start_net(own_rows, n_steps, device, processes)
         kl = run(net, own_rows, n_epochs=n_epochs, n_batches=n_batches, processes=processes, last_step=n_steps)
         fitted._set_learned(net, batches, kl)
         # in one step, so that an error or interrupt before it leaves all as it was
@@ -241,9 +237,12 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         n_batches, _, n_steps = self._plan(rows.n_visits)
         own_rows = processes.share(rows)
         if is_first:
-            net = self._start_net(own_rows, n_steps, device, processes)
+            net = fitted._start_net(own_rows, n_steps, device, processes)
         else:
-            net = self._restore_net(self.net_.state())
+            # another net, so that this one stays as it is if training fails
+            net = fitted._restore_net(self.net_.state(), self.verbose if processes.index == 0 else 0)
+            for own, trained in zip(net.module_.parameters(), self.net_.module_.parameters(), strict=True):
+                own.requires_grad_(trained.requires_grad)
         self._warn_of_late_steps(net)
         kl = run(net, own_rows, n_epochs=1, n_batches=n_batches, processes=processes)
         fitted._set_learned(net, known, kl)
@@ -496,7 +495,9 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         All is kept, what `partial_fit` needs to go on too, but `callbacks`, which are code: set them again.
         """
         check_is_fitted(self)
-        write(path, type(self).__name__, {**self.__getstate__(), "callbacks": None})
+        state = {**self.__getstate__(), "callbacks": None}
+        check_names(type(self), state)
+        write(path, type(self).__name__, state)
 
     @classmethod
     def load(cls, path):
@@ -531,9 +532,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         state = read(path, cls.__name__)
         estimator = cls.__new__(cls)
         with understanding(path, cls.__name__):
-            known = {*cls().get_params(), *LEARNED}
-            if not known <= set(state) <= known | OPTIONAL:
-                raise ValueError(f"it has {sorted(set(state) ^ known)} too many or too few")
+            check_names(cls, state)
             estimator.__setstate__(state)
         return estimator
 
@@ -545,17 +544,21 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def __getstate__(self):
         """Return the parameters and what was learned in plain types, for `pickle`, `skops` and `save`."""
-        state = {**vars(self), "version": VERSION}
+        state = {**vars(self), "_version": VERSION}
         if "net_" in state:
             state["net_"] = self.net_.state()
         request = state.pop("_metadata_request", None)
         if request is not None:
-            state["requests"] = {name: dict(getattr(request, name).requests) for name in REQUESTS}
+            state["_requests"] = {
+                name: dict(of_method.requests)
+                for name, of_method in vars(request).items()
+                if hasattr(self, f"set_{name}_request")
+            }
         return state
 
     def __setstate__(self, state):
         state = dict(state)
-        version, requests, net = (state.pop(name, None) for name in ("version", "requests", "net_"))
+        version, requests, net = (state.pop(name, None) for name in ("_version", "_requests", "net_"))
         if version != VERSION:
             warnings.warn(
                 f"this {type(self).__name__} was saved by skvae {version}, and this is {VERSION}: what it returns may "
@@ -593,32 +596,35 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         make_module = partial(self._make_module, rows.X.shape[1], rows.n_categories)
         module = build(make_module, torch.Generator().manual_seed(init_seed))
         moments = start(module, rows, processes)
+        params = self.get_params(deep=False)
         settings = {
-            "params": {name: value for name, value in self.get_params(deep=False).items() if name not in NOT_LEARNED},
+            "params": deepcopy({name: params[name] for name in params if name not in NOT_LEARNED}),
             "n_features": rows.X.shape[1],
             "n_categories": rows.n_categories,
             "n_steps": n_steps,
-            "random_state": self.random_state if isinstance(self.random_state, Integral) else None,
+            "seeds": None if self.random_state is None else seeds,
         }
         net = self._make_net(module, settings, device, self.callbacks, self.verbose if processes.index == 0 else 0)
         net.seeds = run_seeds
         net.moments = moments
         return net
 
-    def _restore_net(self, state):
+    def _restore_net(self, state, verbose=0):
         """Return a net of that state, made with the parameters that it was trained with."""
         settings = state["settings"]
         trained = type(self)(**settings["params"])
         trained._validate_params()
-        with torch.device("meta"):
-            module = trained._make_module(settings["n_features"], settings["n_categories"])
-        module.load_state_dict(as_tensors(state["weights"]), assign=True)  # checks shapes before it takes memory
+        make_module = partial(trained._make_module, settings["n_features"], settings["n_categories"])
+        weights = as_tensors(state["weights"])
+        with torch.device("meta"):  # whose modules take no memory, to check shapes
+            make_module().load_state_dict(weights, assign=True)
+        module = build(make_module, torch.Generator())
         try:
             device = find_device(trained.device)
         except ValueError as error:
             warnings.warn(f"The model is on the CPU now, where it can be used: {error}", UserWarning, stacklevel=4)
             device = torch.device("cpu")
-        net = trained._make_net(module, settings, device, self.callbacks, self.verbose)
+        net = trained._make_net(module, settings, device, self.callbacks, verbose)
         net.restore(state)
         return net
 
@@ -762,6 +768,14 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         tags.input_tags.positive_only = likelihood is not None and likelihood.support != "real"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def check_names(Estimator, state):
+    """Raise a ValueError if a saved state lacks an attribute, or has one that would take the place of a method."""
+    known = {*Estimator._get_param_names(), *LEARNED}
+    missing, forbidden = known - set(state), {name for name in set(state) - known if hasattr(Estimator, name)}
+    if missing or forbidden:
+        raise ValueError(f"a saved {Estimator.__name__} lacks {sorted(missing)}, or must not have {sorted(forbidden)}")
 
 
 def choose_epochs(n_samples, n_batches):

@@ -16,7 +16,8 @@ from skvae.stores import RowStore, release, stack
 MAX_DENSITY = 0.25
 MIN_FEATURES = 1000
 
-# Elements of the largest array of a batch outside training: 2**22 float64 values are 32 MB.
+# Elements of the largest array of a batch outside training, unless the fewest rows have more: 2**22 float64 values are
+# 32 MB.
 MAX_BATCH_ELEMENTS = 2**22
 
 # The rows of a batch outside training are a multiple of this: BLAS and vector units round otherwise where there are
@@ -113,14 +114,19 @@ class Rows(Dataset):
         return x, one_hot(self.categories, self.n_categories, self.dtype)
 
     @cached_property
-    def order(self):
-        """An order of the rows that follows from what they hold, not from where they stand: (n_samples,)."""
+    def places(self):
+        """A number for each row that follows from what it holds, (n_samples,)."""
         direction = np.random.RandomState(0).standard_normal(self.X.shape[1])
         places = np.empty(len(self))
         for batch in batches_by_cost(self):
             with np.errstate(over="ignore", invalid="ignore"):  # training will tell of such values
                 places[batch] = self.X[batch].astype(self.dtype, copy=False) @ direction
-        return np.lexsort((places, self.categories))
+        return places
+
+    @cached_property
+    def order(self):
+        """An order of the rows that follows from what they hold, not from where they stand: (n_samples,)."""
+        return np.lexsort((self.places, self.categories))
 
     def buffers(self, generator):
         """Yield all rows in memory: at once, or, of a store, as many at a time as its buffer holds, in random order."""

@@ -68,7 +68,8 @@ class FitCheckpoint(Callback):
     -----
     Put it last among the callbacks, so that it keeps what the others record in the history. What these keep in
     themselves, as `EarlyStopping` does, is not in the file: they begin anew, with a warning. With
-    `distributed=True` one process writes; all must see the file.
+    `distributed=True` one process writes; all must see the file. A file is of one fit: in a search, whose fits would
+    share it, all but the first would fail.
 
     Examples
     --------
@@ -99,13 +100,14 @@ class FitCheckpoint(Callback):
             **{name: value for name, value in net.settings.items() if name != "params"},
             **net.settings["params"],
             **net.plan,
-            "data": np.hstack(list(net.state()["moments"].values())),
-            "rows": net.processes.gather(np.array([digest(X)])),
+            "data": net.processes.gather(np.array([digest(X)])),
         }
         if net.processes.index == 0:
             remove_parts(self.path)
         if Path(self.path).exists():
             self._resume(net)
+        else:
+            self._write(net, is_finished=False)  # so that what hinders writing is known before training
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         if len(net.history) % self.every == 0:
@@ -154,7 +156,7 @@ class FitCheckpoint(Callback):
         try:
             if net.processes.index == 0:
                 write(self.path, KIND, state)
-        except (OSError, TypeError) as raised:
+        except Exception as raised:
             error = raised
         net.processes.raise_together(error)
 
@@ -164,5 +166,8 @@ OWN = (ProgressBar, FitCheckpoint, EpochTimer, PrintLog)
 
 
 def digest(rows):
-    """Return a checksum of the categories and weights of rows; their values are told apart by their moments."""
-    return hashlib.sha256(rows.categories.tobytes() + rows.weights.tobytes()).hexdigest()
+    """Return a checksum of rows, their categories and weights, in which their order and format do not matter."""
+    order = rows.order
+    # float32, as the last bits of a product depend on the format
+    parts = (rows.places.astype(np.float32), rows.categories, rows.weights)
+    return hashlib.sha256(b"".join(part[order].tobytes() for part in parts)).hexdigest()

@@ -272,28 +272,24 @@ class LinearMean(nn.Linear):
     # beside a much larger mean
     makes_dense = False
 
-    def __init__(self, n_hidden, n_features):
-        super().__init__(n_hidden, n_features)
-        self.register_buffer("scale", torch.empty(()))
-        self.reset_constants()
-
-    def reset_constants(self):
-        nn.init.ones_(self.scale)
+    # no buffer, which would follow the moments of later chunks, though W was learned at the first scale
+    scale = 1.0
 
     def forward(self, h):
         return super().forward(h * self.scale)
 
     def get_extra_state(self):
-        return torch.tensor(self.makes_dense)
+        return torch.tensor([self.makes_dense, self.scale], dtype=torch.float64)
 
     def set_extra_state(self, state):
-        self.makes_dense = bool(state)
+        makes_dense, self.scale = state.tolist()
+        self.makes_dense = bool(makes_dense)
 
     def start(self, mean, variance):
         self.makes_dense = is_offset(mean, variance)
         with torch.no_grad():
             self.bias.copy_(mean)
-            self.scale.copy_(variance.mean().sqrt().clamp(min=1))
+        self.scale = max(1.0, variance.mean().sqrt().item())
 
     def squared_error(self, h, x, precision=None):
         """Return sum_d p_d (x_d - x_hat_d)^2, shape (B,)."""

@@ -143,7 +143,9 @@ def _(value, arrays):
 @encode.register(np.ndarray)
 def _(value, arrays):
     if value.dtype.kind in "OU":
-        return {"objects": [value.dtype.str, list(value.shape), encode(value.ravel().tolist(), arrays)]}
+        return {"objects": [value.dtype.kind, list(value.shape), encode(value.ravel().tolist(), arrays)]}
+    if value.dtype.kind not in "biuf":
+        raise TypeError(f"cannot write an array of {value.dtype} to a file; expected numbers, strings or objects.")
     name = str(len(arrays))
     arrays[name] = np.require(value, value.dtype.newbyteorder("="), "C")
     return {"array": name}
@@ -166,10 +168,11 @@ def decode_random_state(content, arrays):
 
 
 def decode_objects(content, arrays):
-    dtype, shape, items = content
-    flat = np.empty(len(items), dtype)
+    kind, shape, items = content
+    flat = np.empty(len(items), object)
     flat[:] = decode(items, arrays)
-    return flat.reshape(shape)
+    # the width of strings follows from them
+    return (flat.astype(str) if kind == "U" else flat).reshape(shape)
 
 
 DECODERS = {

@@ -7,6 +7,7 @@ from copy import deepcopy
 from functools import partial
 from itertools import islice
 
+import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
@@ -181,12 +182,14 @@ class Net(NeuralNet):
             self.last_factor_ = factor
 
 
-def as_arrays(tensors):
-    return {name: tensor.numpy(force=True) for name, tensor in tensors.items()}
+def as_arrays(state):
+    """Return a dict with arrays in the place of tensors."""
+    return {name: part.numpy(force=True) if isinstance(part, torch.Tensor) else part for name, part in state.items()}
 
 
-def as_tensors(arrays):
-    return {name: torch.tensor(array) for name, array in arrays.items()}
+def as_tensors(state):
+    """Return a dict with tensors, which are copies, in the place of arrays."""
+    return {name: torch.tensor(part) if isinstance(part, np.ndarray) else part for name, part in state.items()}
 
 
 def make_net(

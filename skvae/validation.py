@@ -24,9 +24,15 @@ def check_widths(name, widths):
 
 def check_structure(X):
     """Raise a ValueError if a sparse matrix has indices beyond its shape, which would read foreign memory."""
-    if issparse(X) and X.format in ("csr", "csc", "bsr") and X.ndim == 2:
-        # of another matrix of the same arrays, as the check may change it
+    if not issparse(X) or X.ndim != 2:
+        return
+    # each of another matrix of the same arrays, as a check may change it
+    if X.format in ("csr", "csc", "bsr"):
         type(X)((X.data, X.indices, X.indptr), shape=X.shape).check_format(full_check=True)
+    elif X.format == "coo":
+        type(X)((X.data, (X.row, X.col)), shape=X.shape)
+    elif X.format == "lil":
+        check_structure(X.tocsr())
 
 
 def check_rows(estimator, X, support, *, reset=True):

@@ -205,15 +205,29 @@ ODD = {
     "series": lambda X, rng: pd.Series(X[:, 0]),
     "ragged list": lambda X, rng: [*X.tolist(), [1.0]],
     "sparse one dimension": lambda X, rng: sparse.coo_array(X[0]),
-    "broken csr": lambda X, rng: broken(X),
+    "broken csr": lambda X, rng: broken_csr(),
+    "broken coo": lambda X, rng: broken_coo(),
+    "broken lil": lambda X, rng: broken_lil(),
     "datetimes": lambda X, rng: np.full(X.shape, np.datetime64("2020-01-01")),
     "structured": lambda X, rng: np.zeros(X.shape, dtype=[("a", float), ("b", int)]),
 }
 
 
-def broken(X):
+def broken_csr():
     matrix = sparse.csr_array(np.ones((2, 3)))
     matrix.indices = np.array([0, 1, 99, 0, 1, 2], dtype=np.int32)
+    return matrix
+
+
+def broken_coo():
+    matrix = sparse.coo_array(np.ones((2, 3)))
+    matrix.row[3] = 99
+    return matrix
+
+
+def broken_lil():
+    matrix = sparse.lil_array(np.ones((2, 3)))
+    matrix.rows[0] = [0, 1, 99]
     return matrix
 
 

@@ -112,6 +112,20 @@ def test_chunks_of_any_form(X):
     assert vae.n_epochs_ == 4
 
 
+def test_frozen_parameters_stay_frozen(X):
+    vae = BetaVAE(**SMALL, max_steps=10).partial_fit(X)
+    vae.net_.module_.encoder.requires_grad_(False)
+    before = weights(vae)["encoder.layers.0.weight"]
+    np.testing.assert_array_equal(weights(vae.partial_fit(X))["encoder.layers.0.weight"], before)
+
+
+def test_the_scale_is_that_of_the_first_chunk(X):
+    vae = BetaVAE(**SMALL, max_steps=10).partial_fit(20 * X)
+    scale = vae.net_.module_.likelihood.x_hat.scale
+    assert scale > 1
+    assert vae.partial_fit(80 * X).net_.module_.likelihood.x_hat.scale == scale
+
+
 def test_later_calls_are_validated(X):
     vae = BetaVAE(**SMALL).partial_fit(X, batch=np.arange(120) % 2)
     with pytest.raises(ValueError, match=r"batches == \[0, 1, 2\], must be those of the first call"):

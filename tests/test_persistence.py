@@ -176,6 +176,34 @@ def pickle_to(estimator, path):
     path.write_bytes(pickle.dumps(estimator))
 
 
+class Named(BetaVAE):
+    """Keeps a name that it learned."""
+
+    def _make_objective(self, n_steps):
+        self.name_ = "cells"
+        return super()._make_objective(n_steps)
+
+
+def test_what_a_subclass_learned_is_kept(X, tmp_path):
+    named = Named(**SMALL).fit(X)
+    assert by_file(named, tmp_path / "model").name_ == "cells"
+
+
+def test_a_list_given_for_a_parameter_may_change_after_fit(X, tmp_path):
+    widths = [8]
+    vae = BetaVAE(**{**SMALL, "hidden_layer_sizes": widths}).fit(X)
+    widths.append(4)
+    np.testing.assert_array_equal(by_pickle(vae, tmp_path / "model").transform(X), vae.transform(X))
+
+
+def test_an_array_that_a_file_cannot_hold_is_an_error(X, tmp_path):
+    days = np.arange("2020-01-01", "2020-04-30", dtype="datetime64[D]")
+    vae = BetaVAE(**SMALL).fit(X, batch=days)
+    with pytest.raises(TypeError, match=r"cannot write an array of datetime64\[D\] to a file; expected numbers"):
+        vae.save(tmp_path / "model")
+    assert not os.listdir(tmp_path)
+
+
 def test_callbacks_are_not_saved_in_a_file(X, tmp_path):
     vae = BetaVAE(**SMALL, callbacks=[]).fit(X)
     assert by_file(vae, tmp_path / "model").callbacks is None
@@ -283,6 +311,7 @@ def at(*names, value):
 FORGERIES = {
     "a method": at("transform", value="text"),
     "a dunder": at("__class__", value="text"),
+    "no version": without("_version"),
     "no net": without("net_"),
     "no moments": lambda state: state["net_"].pop("moments"),
     "no likelihood": at("net_", "settings", "params", "likelihood", value="os.system"),
@@ -293,7 +322,7 @@ FORGERIES = {
     "no weights": at("net_", "weights", value=None),
     "text for history": at("net_", "history", value=["a", "b"]),
     "text for steps": at("net_", "settings", "n_steps", value="a"),
-    "a request that is none": at("requests", value={"delete": {}}),
+    "a request that is none": at("_requests", value={"delete": {}}),
 }
 
 
@@ -338,7 +367,7 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(saved, X, tmp_path):
         vae.save(path)
     assert path.read_bytes() == saved
     assert os.listdir(tmp_path) == ["model"]
-    vae.history_["note"] = {1, 2}
+    vae.note = {1, 2}
     with pytest.raises(TypeError, match=r"cannot write \{1, 2\}, a set, to a file; expected numbers, strings"):
         vae.save(path)
     assert path.read_bytes() == saved
