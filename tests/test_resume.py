@@ -145,21 +145,26 @@ def test_fits_killed_at_random_moments_lose_no_more_than_an_interval(tmp_path, r
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["skvae"])
     rng = np.random.default_rng()  # another moment in every run
-    n_kills, n_fits, longest = 0, 0, 1.0
+    for name in ("first", "second"):  # the first also starts the server
+        (tmp_path / name).mkdir()
+        began = time.monotonic()
+        process = context.Process(target=fit, args=(tmp_path / name, 0))
+        process.start()
+        process.join()
+    longest = time.monotonic() - began
+    n_kills, n_fits = 0, 0
     while n_kills < N_KILLS or n_fits < len(ESTIMATORS):
         number = n_fits % len(ESTIMATORS)
         folder = tmp_path / str(n_fits)
         folder.mkdir()
         while not (folder / "learned.npz").exists():
             process = context.Process(target=fit, args=(folder, number))
-            began = time.monotonic()
             process.start()
             process.join(rng.uniform(0, longest))
             if process.is_alive():
                 os.kill(process.pid, signal.SIGKILL)
                 n_kills += 1
             process.join()
-            longest = max(longest, time.monotonic() - began)
             assert process.exitcode in (0, -signal.SIGKILL)
         n_fits += 1
         events = [line.split() for line in (folder / "log").read_text().splitlines()]
