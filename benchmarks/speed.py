@@ -54,14 +54,14 @@ def bare_loop(X, epochs):
 
     from skvae import BetaVAE
     from skvae.batching import Rows, ShuffledBatches
-    from skvae.networks import build
+    from skvae.networks import initialize
     from skvae.processes import OneProcess
     from skvae.schedules import SCHEDULES
     from skvae.training import learning_rate_at, start
 
     model = BetaVAE(N_COMPONENTS)
     rows = Rows(X, np.float32, trains=True)
-    module = build(partial(model._make_module, X.shape[1], 0), torch.Generator().manual_seed(0))
+    module = initialize(model._make_module(X.shape[1], 0), torch.Generator().manual_seed(0))
     start(module, rows, OneProcess())
     n_batches = -(-len(rows) // BATCH_SIZE)
     batches = ShuffledBatches(rows, n_batches, torch.Generator().manual_seed(0), "cpu")

@@ -23,13 +23,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvae.batching import Rows, bounded_batches, map_batches, one_hot
 from skvae.likelihoods import LIKELIHOODS
-from skvae.networks import ACTIVATIONS, Autoencoder, Head, Trunk, build
+from skvae.networks import ACTIVATIONS, Autoencoder, Head, Trunk, initialize
 from skvae.objectives import elbo, importance_weighted
 from skvae.persistence import read, understanding, write
 from skvae.processes import find_processes
 from skvae.schedules import SCHEDULES
 from skvae.stores import open_output
-from skvae.training import as_tensors, find_device, make_net, run, start
+from skvae.training import find_device, make_net, run, start, with_gradients
 from skvae.validation import (
     FLOATS,
     check_rows,
@@ -138,6 +138,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _make_objective(self, n_steps):
         """Return the objective of a run of `n_steps` gradient steps."""
 
+    @with_gradients
     def fit(self, X, y=None, *, batch=None, sample_weight=None):
         """Train the autoencoder.
 
@@ -186,6 +187,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self._warn_of_early_end(net.criterion_.beta)
         return self
 
+    @with_gradients
     def partial_fit(self, X, y=None, *, batch=None, sample_weight=None, batches=None):
         """Train on with one pass over a chunk of the data.
 
@@ -593,8 +595,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         # One seed for each use of randomness, so that none depends on how much another draws.
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=3).tolist()
         init_seed, *run_seeds = seeds
-        make_module = partial(self._make_module, rows.X.shape[1], rows.n_categories)
-        module = build(make_module, torch.Generator().manual_seed(init_seed))
+        module = self._make_module(rows.X.shape[1], rows.n_categories)
+        initialize(module, torch.Generator().manual_seed(init_seed))
         moments = start(module, rows, processes)
         params = self.get_params(deep=False)
         settings = {
@@ -614,11 +616,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         settings = state["settings"]
         trained = type(self)(**settings["params"])
         trained._validate_params()
-        make_module = partial(trained._make_module, settings["n_features"], settings["n_categories"])
-        weights = as_tensors(state["weights"])
-        with torch.device("meta"):  # whose modules take no memory, to check shapes
-            make_module().load_state_dict(weights, assign=True)
-        module = build(make_module, torch.Generator())
+        module = trained._make_module(settings["n_features"], settings["n_categories"])
         try:
             device = find_device(trained.device)
         except ValueError as error:

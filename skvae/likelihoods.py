@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from skvae.networks import Linear
 from skvae.sparse import at_entries, entries, squared_error, sum_entries, totals, with_entries
 
 # Least variance of a feature in `Gaussian`, as a share of the features' mean variance.
@@ -81,13 +82,8 @@ class Gaussian(Likelihood):
     def __init__(self, n_hidden, n_features):
         super().__init__()
         self.x_hat = LinearMean(n_hidden, n_features)
-        self.logvar = nn.Parameter(torch.empty(n_features))
-        self.register_buffer("floor", torch.empty(()))
-        self.reset_constants()
-
-    def reset_constants(self):
-        nn.init.zeros_(self.logvar)
-        nn.init.zeros_(self.floor)
+        self.logvar = nn.Parameter(torch.zeros(n_features))
+        self.register_buffer("floor", torch.zeros(()))
 
     def start(self, mean, variance):
         typical = variance.mean() or torch.ones_like(variance[0])  # constant data have no scale
@@ -172,11 +168,8 @@ class NegativeBinomial(Likelihood):
     def __init__(self, n_hidden, n_features):
         super().__init__()
         self.proportions = Proportions(n_hidden, n_features)
-        self.slow_log_theta = nn.Parameter(torch.empty(n_features))
-        self.reset_constants()
-
-    def reset_constants(self):
-        nn.init.constant_(self.slow_log_theta, math.log(INITIAL_DISPERSION) / DISPERSION_SPEED)
+        slow_log_theta = math.log(INITIAL_DISPERSION) / DISPERSION_SPEED
+        self.slow_log_theta = nn.Parameter(torch.full((n_features,), slow_log_theta))
 
     @property
     def log_theta(self):
@@ -218,7 +211,7 @@ class ZeroInflatedNegativeBinomial(Likelihood):
     def __init__(self, n_hidden, n_features):
         super().__init__()
         self.counts = NegativeBinomial(n_hidden, n_features)
-        self.dropout = nn.Linear(n_hidden, n_features)
+        self.dropout = Linear(n_hidden, n_features)
 
     def start(self, mean, variance):
         self.counts.start(mean, variance)
@@ -248,7 +241,7 @@ class Bernoulli(Likelihood):
 
     def __init__(self, n_hidden, n_features):
         super().__init__()
-        self.logits = nn.Linear(n_hidden, n_features)
+        self.logits = Linear(n_hidden, n_features)
 
     def start(self, mean, variance):
         with torch.no_grad():
@@ -265,7 +258,7 @@ class Bernoulli(Likelihood):
         return random_state.binomial(1, self.mean(h).numpy(force=True))
 
 
-class LinearMean(nn.Linear):
+class LinearMean(Linear):
     """x_hat = s W h + b, and the squared error of x around it. W would be long to reach the scale s of the data."""
 
     # whether sparse x is made dense a batch at a time: in float32 the sparse squared error would lose what varies
@@ -301,12 +294,8 @@ class Proportions(nn.Module):
 
     def __init__(self, n_hidden, n_features):
         super().__init__()
-        self.logits = nn.Linear(n_hidden, n_features)
-        self.register_buffer("mean_total", torch.empty(()))
-        self.reset_constants()
-
-    def reset_constants(self):
-        nn.init.ones_(self.mean_total)
+        self.logits = Linear(n_hidden, n_features)
+        self.register_buffer("mean_total", torch.ones(()))
 
     def start(self, mean):
         with torch.no_grad():

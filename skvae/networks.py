@@ -15,6 +15,13 @@ ACTIVATIONS = {
 }
 
 
+class Linear(nn.Linear):
+    """Compute W h + b, with W and b unset until `initialize`: torch draws them from its global random state."""
+
+    def reset_parameters(self):
+        pass
+
+
 class CenteredLinear(nn.Module):
     """Compute (x - mean) W / scale + b without subtracting the mean from x, which may be a `SparseBatch`.
 
@@ -33,12 +40,8 @@ class CenteredLinear(nn.Module):
         self.out_features = out_features
         self.weight = nn.Parameter(torch.empty(in_features, out_features))
         self.bias = nn.Parameter(torch.empty(out_features))
-        self.register_buffer("mean", torch.empty(in_features))
-        self.register_buffer("scale", torch.empty(()))
-
-    def reset_constants(self):
-        nn.init.zeros_(self.mean)
-        nn.init.ones_(self.scale)
+        self.register_buffer("mean", torch.zeros(in_features))
+        self.register_buffer("scale", torch.ones(()))
 
     def forward(self, x):
         return centered_linear(x, self.mean, self.weight, self.bias * self.scale) / self.scale
@@ -55,12 +58,8 @@ class Centering(nn.Module):
 
     def __init__(self, n_features):
         super().__init__()
-        self.register_buffer("mean", torch.empty(n_features))
-        self.register_buffer("scale", torch.empty(()))
-
-    def reset_constants(self):
-        nn.init.zeros_(self.mean)
-        nn.init.ones_(self.scale)
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("scale", torch.ones(()))
 
     def forward(self, x):
         return (x.to_dense() - self.mean) / self.scale
@@ -88,7 +87,7 @@ class Trunk(nn.Module):
         self.n_outputs = n_inputs
         self.layers = nn.Sequential(*([Centering(n_inputs)] if centered and not widths else []))
         for depth, width in enumerate(widths):
-            make_layer = CenteredLinear if depth == 0 and centered else nn.Linear
+            make_layer = CenteredLinear if depth == 0 and centered else Linear
             name = first_activation if depth == 0 and first_activation else activation
             self.layers.extend([make_layer(self.n_outputs, width), ACTIVATIONS[name]()])
             self.n_outputs = width
@@ -120,7 +119,7 @@ class Head(nn.Module):
     def __init__(self, n_inputs, widths, activation, n_outputs):
         super().__init__()
         self.trunk = Trunk(n_inputs, widths, activation)
-        self.output = nn.Linear(self.trunk.n_outputs, n_outputs)
+        self.output = Linear(self.trunk.n_outputs, n_outputs)
 
     def forward(self, h):
         # Computed with at least 16 outputs: MKL splits the gradient of a narrower weight over threads, and their number
@@ -212,27 +211,10 @@ class Autoencoder(nn.Module):
 
 
 def initialize(module, generator):
-    """Draw every linear layer's weights and biases from U(-1, 1) / sqrt(fan_in).
-
-    It takes its numbers from `generator` alone, where torch's own constructors take them from the global state.
-    Layers with other parameters or buffers must set them in `reset_constants`.
-    """
+    """Draw every linear layer's weights and biases from U(-1, 1) / sqrt(fan_in), and return the module."""
     for layer in module.modules():
         if isinstance(layer, (nn.Linear, CenteredLinear)):
             bound = layer.in_features**-0.5
             for parameter in layer.parameters():
                 nn.init.uniform_(parameter, -bound, bound, generator=generator)
-        if hasattr(layer, "reset_constants"):
-            layer.reset_constants()
-
-
-def build(make_module, generator):
-    """Build a module whose initial parameters depend on `generator` alone.
-
-    `make_module` runs on torch's storage-free meta device, so that its constructors draw no random numbers.
-    """
-    with torch.device("meta"):
-        module = make_module()
-    module.to_empty(device="cpu")
-    initialize(module, generator)
     return module

@@ -247,6 +247,15 @@ def make_net(
     return net.initialize()
 
 
+def with_gradients(method):
+    """Record gradients in a method, also where its caller does not.
+
+    torch switches them off and on again at each step. An interrupt that comes between the two would leave them off in
+    all later training of the process, if they were not restored here.
+    """
+    return torch.inference_mode(mode=False)(torch.enable_grad()(method))
+
+
 def run(net, rows, *, n_epochs, n_batches, processes, last_step=None):
     """Train a net on rows, until `last_step` at the latest.
 

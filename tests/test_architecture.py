@@ -16,7 +16,7 @@ ALLOWED = {
     "sparse": set(),
     "networks": {"sparse"},
     "latents": set(),
-    "likelihoods": {"sparse"},
+    "likelihoods": {"sparse", "networks"},
     "objectives": {"networks", "latents", "likelihoods"},
     "version": set(),
     "files": set(),

@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from skorch.callbacks import Callback
 
 from skvae import AutoencoderEmbedding, BetaVAE, BetaVSC
@@ -55,6 +56,8 @@ def test_an_interrupt_at_a_random_moment_leaves_all_or_nothing(
             outcomes.append("interrupted")
         else:
             outcomes.append("whole")
+        assert torch.is_grad_enabled()
+        assert not torch.is_inference_mode_enabled()
         Z = estimator.transform(X)
         if np.array_equal(Z, before):
             assert all(vars(estimator)[name] is value for name, value in attributes.items())
@@ -76,3 +79,28 @@ def test_an_interrupt_of_a_first_fit_leaves_it_unfitted(Estimator, X):
     with pytest.raises(KeyboardInterrupt):
         estimator.fit(X)
     assert vars(estimator) == attributes
+
+
+@every_estimator
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_an_interrupt_while_torch_has_gradients_off_leaves_them_on(Estimator, method, X, monkeypatch):
+    def interrupted(self):
+        torch.set_grad_enabled(False)  # as optimizers do for the time of a step
+        raise KeyboardInterrupt
+
+    estimator = Estimator(**SMALL).fit(X)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.Adam, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            getattr(estimator, method)(X)
+    assert torch.is_grad_enabled()
+    getattr(estimator, method)(X)
+
+
+@every_estimator
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_caller_without_gradients_gets_the_same_fit(Estimator, mode, X):
+    expected = Estimator(**SMALL).fit(X).partial_fit(X).transform(X)
+    with mode():
+        Z = Estimator(**SMALL).fit(X).partial_fit(X).transform(X)
+    np.testing.assert_array_equal(Z, expected)

@@ -6,22 +6,16 @@ import torch
 from scipy import sparse
 
 from skvae.likelihoods import DISPERSION_SPEED, LIKELIHOODS
+from skvae.networks import initialize
 from skvae.sparse import SparseBatch
 
 
 def make(name="gaussian", n_hidden=4, n_features=7):
-    torch.manual_seed(0)
-    return LIKELIHOODS[name](n_hidden, n_features).double()
+    return initialize(LIKELIHOODS[name](n_hidden, n_features), torch.Generator().manual_seed(0)).double()
 
 
 H = torch.linspace(-2, 2, 12, dtype=torch.float64).reshape(3, 4)
 X = torch.linspace(0, 5, 21, dtype=torch.float64).reshape(3, 7)
-
-
-@pytest.fixture(autouse=True)
-def _keep_global_state():
-    with torch.random.fork_rng():
-        yield
 
 
 def test_gaussian_log_prob_is_that_of_scipy():
@@ -148,7 +142,7 @@ GRID_X, GRID_MEAN = GRID_X[GRID_POSSIBLE], GRID_MEAN[GRID_POSSIBLE]
 
 def on_grid(name, theta=1.0):
     """Return a likelihood and hidden features that give the first counts of the grid their means, and the rates."""
-    likelihood = LIKELIHOODS[name](1, 2).double()
+    likelihood = make(name, 1, 2)
     counts = likelihood.counts if name == "zinb" else likelihood
     share = GRID_MEAN / GRID_X.sum(dim=1)
     with torch.no_grad():

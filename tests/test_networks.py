@@ -6,7 +6,7 @@ from torch import nn
 
 from skvae.latents import Gaussian
 from skvae.likelihoods import Gaussian as GaussianLikelihood
-from skvae.networks import Autoencoder, CenteredLinear, Head, Trunk, build
+from skvae.networks import Autoencoder, CenteredLinear, Head, Linear, Trunk, initialize
 from skvae.objectives import elbo, importance_weighted
 
 
@@ -21,7 +21,7 @@ def test_a_trunk_has_the_widths_and_activations_asked_for():
 
 
 def test_a_centered_trunk_sees_the_input_less_its_mean():
-    trunk = build(lambda: Trunk(5, (4,), "tanh", centered=True), generator(1)).double()
+    trunk = initialize(Trunk(5, (4,), "tanh", centered=True), generator(1)).double()
     x, mean = torch.randn(3, 5, dtype=torch.float64, generator=generator()), torch.arange(5.0, dtype=torch.float64)
     plain = trunk(x)
     torch.testing.assert_close(plain, torch.tanh(x @ trunk.layers[0].weight + trunk.layers[0].bias))
@@ -30,7 +30,7 @@ def test_a_centered_trunk_sees_the_input_less_its_mean():
 
 
 def test_a_centered_trunk_sees_large_input_by_its_scale_and_small_input_as_it_is():
-    trunk = build(lambda: Trunk(5, (4,), "tanh", centered=True), generator(1)).double()
+    trunk = initialize(Trunk(5, (4,), "tanh", centered=True), generator(1)).double()
     x, mean = torch.randn(3, 5, dtype=torch.float64, generator=generator()), torch.zeros(5)
     plain = trunk(x)
     trunk.start(mean, torch.tensor([100.0, 0, 0, 25, 0]))
@@ -53,20 +53,20 @@ def test_a_head_ends_linear():
 
 
 def test_initial_weights_depend_on_the_generator_alone():
-    weights = [build(lambda: nn.Linear(5, 4), generator(seed)).weight for seed in (0, 0, 1)]
+    weights = [initialize(Linear(5, 4), generator(seed)).weight for seed in (0, 0, 1)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 
 
 def test_building_leaves_the_global_random_state_alone():
     before = torch.get_rng_state()
-    build(lambda: nn.Linear(5, 4), generator())
+    initialize(Linear(5, 4), generator())
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("make_layer", [nn.Linear, CenteredLinear])
+@pytest.mark.parametrize("make_layer", [Linear, CenteredLinear])
 def test_initial_weights_are_uniform_with_the_scale_of_their_fan_in(make_layer):
-    layer = build(lambda: make_layer(100, 500), generator())
+    layer = initialize(make_layer(100, 500), generator())
     for parameter in (layer.weight, layer.bias):
         values = parameter.detach().numpy().ravel()
         assert scipy.stats.kstest(values, scipy.stats.uniform(-0.1, 0.2).cdf).pvalue > 1e-3
