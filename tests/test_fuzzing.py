@@ -288,7 +288,8 @@ def frozen(X):
         names = ("data", "indices", "indptr", "row", "col", "offsets", "rows")
         return [X.format, X.shape, X.dtype, *(copy.deepcopy(getattr(X, name, None)) for name in names)]
     if isinstance(X, np.ndarray):
-        return [X.shape, X.dtype, X.strides, X.tobytes() if X.dtype != object else X.tolist()]
+        values = np.asarray(X)  # a masked array's own bytes are filled ones
+        return [X.shape, X.dtype, X.strides, values.tobytes() if X.dtype != object else values.tolist()]
     return [copy.deepcopy(X)] if not hasattr(X, "__next__") else []
 
 
