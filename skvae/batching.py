@@ -34,8 +34,7 @@ class Rows(Dataset):
     Parameters
     ----------
     X : ndarray, CSR matrix or RowStore of shape (n_samples, n_features)
-        Kept as it is, never made dense as a whole, and copied only to sum duplicate entries. A store gives slices of
-        rows alone.
+        Kept as it is, never made dense as a whole. CSR without duplicates. A store gives slices of rows alone.
     dtype : numpy dtype
         Of the batches.
     categories : ndarray of int of shape (n_samples,), default=None
@@ -62,9 +61,6 @@ class Rows(Dataset):
         if stays_sparse is None:
             few = getattr(X, "nnz", None) is not None and X.nnz <= MAX_DENSITY * n_samples * n_features
             self.stays_sparse = few and n_features >= MIN_FEATURES
-            if self.stays_sparse and sparse.issparse(X) and not X.has_canonical_format:
-                self.X = X.copy()
-                self.X.sum_duplicates()
 
     def __len__(self):
         return self.X.shape[0]

@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
 
 from skvae.stores import RowStore, find_store
-from skvae.validation import check_size, check_structure
+from skvae.validation import check_size, check_structure, without_duplicates
 
 ACCEPTED = {"accept_sparse": "csr", "dtype": (np.float64, np.float32)}
 
@@ -158,11 +158,7 @@ def check_block(counts):
 def read_counts(blocks):
     """Yield CSR counts, block by block."""
     for counts in map(blocks.__getitem__, blocks.blocks()) if isinstance(blocks, RowStore) else blocks:
-        counts = sparse.csr_array(counts)
-        if not counts.has_canonical_format:
-            counts = counts.copy()  # the caller's stays as it is
-            counts.sum_duplicates()
-        yield counts
+        yield without_duplicates(sparse.csr_array(counts))
 
 
 def take_columns(X, columns):

@@ -14,7 +14,7 @@ from sklearn.utils.sparsefuncs import inplace_row_scale
 from sklearn.utils.validation import check_non_negative, validate_data
 
 from skvae.stores import find_store
-from skvae.validation import check_structure
+from skvae.validation import check_structure, without_duplicates
 
 
 class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -77,7 +77,7 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         store = find_store(X, maps=False)
         if store is None:
             check_structure(X)
-            check_counts(check_array(X, **ACCEPTED, estimator=self, input_name="X"))
+            check_counts(without_duplicates(check_array(X, **ACCEPTED, estimator=self, input_name="X")))
         validate_data(self, X if store is None else store, skip_check_array=True)
         return self
 
@@ -128,9 +128,9 @@ def normalize_block(X, target_sum):
 
 def log_normalize(X, target_sum):
     """Return log1p of counts per `target_sum`, in the place of validated X."""
-    check_counts(X)
     if sparse.issparse(X):
         X.sum_duplicates()
+    check_counts(X)
     totals = row_sums(X)
     empty = totals == 0
     if empty.any():
@@ -197,10 +197,7 @@ def quality_control(
     >>> X = cells.data[kept][:, genes]
     """
     check_structure(counts)
-    counts = check_array(counts, **ACCEPTED, input_name="counts")
-    if sparse.issparse(counts) and not counts.has_canonical_format:
-        counts = counts.copy()  # the caller's stays as it is
-        counts.sum_duplicates()
+    counts = without_duplicates(check_array(counts, **ACCEPTED, input_name="counts"))
     check_non_negative(counts, "quality_control")
     names = np.asarray(feature_names, dtype=str)
     if names.shape != (counts.shape[1],):

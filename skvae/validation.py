@@ -35,6 +35,15 @@ def check_structure(X):
         check_structure(X.tocsr())
 
 
+def without_duplicates(X):
+    """Return X, or a copy of a CSR matrix where entries of the same place are summed."""
+    if not issparse(X) or X.has_canonical_format:
+        return X
+    X = X.copy()  # the caller's stays as it is
+    X.sum_duplicates()
+    return X
+
+
 def check_rows(estimator, X, support, *, reset=True):
     """Return X validated for an estimator, with values that a likelihood of that support admits.
 
@@ -49,13 +58,14 @@ def check_rows(estimator, X, support, *, reset=True):
     Returns
     -------
     X : ndarray, CSR matrix or RowStore
-        float32 or float64. Blocks of a store are checked when they are read.
+        float32 or float64; CSR without duplicates. Blocks of a store are checked when they are read.
     """
     store = find_store(X)
     least = 2 if reset else 1
     if store is None:
         check_structure(X)
         X = validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=FLOATS, ensure_min_features=least)
+        X = without_duplicates(X)
         check_support(X, support, type(estimator).__name__)
         warn_of_fractions(X, support)
         return X

@@ -155,10 +155,3 @@ def test_moments_of_sparse_rows_are_exact(wide):
     mean, variance = moments_of(Rows(wide, np.float64))
     np.testing.assert_allclose(mean, wide.toarray().mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(variance, wide.toarray().var(axis=0), rtol=1e-10, atol=1e-15)
-
-
-def test_duplicate_entries_are_summed_and_x_is_not_changed(wide):
-    halves = sparse.csr_array((np.repeat(wide.data / 2, 2), np.repeat(wide.indices, 2), 2 * wide.indptr), wide.shape)
-    x, _ = Rows(halves, np.float64)[:40]
-    np.testing.assert_array_equal(x.to_dense(), wide.toarray())
-    assert halves.nnz == 2 * wide.nnz

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from scipy import sparse
 
-from skvae.validation import check_weights, find_batches, index_batches
+from skvae import BetaVAE, LogNormalizer
+from skvae.validation import check_weights, find_batches, index_batches, without_duplicates
 
 X = np.zeros((3, 2))
 KNOWN = np.array(["a", "b"])
@@ -64,3 +66,38 @@ def test_weights_are_ones_by_default():
 def test_weights_that_make_no_pass_are_errors(weights, message):
     with pytest.raises(ValueError, match=message):
         check_weights(weights, X)
+
+
+def with_duplicates(X):
+    """Return CSR whose first row has two entries at the first place, the first of them 1."""
+    values = np.r_[1, X[0, 0] - 1, X[0, 1:], X[1:].ravel()]
+    columns = np.r_[0, np.tile(np.arange(X.shape[1]), len(X))]
+    return sparse.csr_array((values, columns, np.r_[0, X.shape[1] * np.arange(1, len(X) + 1) + 1]), shape=X.shape)
+
+
+@pytest.mark.parametrize(("likelihood", "value"), [("nb", 0), ("bernoulli", 1)])
+def test_duplicates_are_summed_before_values_are_checked(likelihood, value):
+    X = np.ones((4, 5))
+    X[0, 0] = value
+    vae = BetaVAE(2, likelihood=likelihood, max_epochs=1, random_state=0)
+    np.testing.assert_array_equal(vae.fit(with_duplicates(X)).transform(with_duplicates(X)), vae.transform(X))
+    X[0, 0] = 2 if likelihood == "bernoulli" else -1
+    with pytest.raises(ValueError, match=r"holds 2\.0|Negative values"):
+        vae.fit(with_duplicates(X))
+
+
+def test_a_negative_duplicate_of_a_count_is_no_negative_count():
+    X = np.ones((4, 5))
+    X[0, 0] = 0
+    normalizer = LogNormalizer()
+    result = normalizer.fit_transform(with_duplicates(X))
+    np.testing.assert_allclose(result.toarray(), normalizer.transform(X), rtol=1e-6)
+
+
+def test_x_with_duplicates_stays_as_it_was():
+    X = with_duplicates(np.ones((4, 5)))
+    assert not X.has_canonical_format
+    summed = without_duplicates(X)
+    np.testing.assert_array_equal(summed.toarray(), np.ones((4, 5)))
+    assert summed.has_canonical_format
+    assert X.nnz == 21
