@@ -21,7 +21,7 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.batching import Rows, bounded_batches, map_batches, one_hot
+from skvae.batching import Rows, batches_by_cost, bounded_batches, map_batches, move, one_hot
 from skvae.likelihoods import LIKELIHOODS
 from skvae.networks import ACTIVATIONS, Autoencoder, Head, Trunk, initialize
 from skvae.objectives import elbo, importance_weighted
@@ -32,6 +32,7 @@ from skvae.stores import open_output
 from skvae.training import find_device, make_net, run, start, with_gradients
 from skvae.validation import (
     FLOATS,
+    check_feature_names,
     check_rows,
     check_structure,
     check_weights,
@@ -68,7 +69,7 @@ LEARNED = {
 }
 
 # Keys of `history_`, and their names in the history of skorch.
-HISTORY = {"loss": "train_loss", "reconstruction": "reconstruction", "kl": "kl"}
+HISTORY = {"loss": "train_loss", "reconstruction": "reconstruction", "kl": "kl", "kl_weight": "kl_weight"}
 
 
 def is_generative(estimator):
@@ -443,6 +444,52 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         )
         return Bunch(mean=moments[:, 0], std=moments[:, 1], activation=moments[:, 2])
 
+    @with_gradients
+    def component_features(self, X, n_top=10, *, batch=None, feature_names=None):
+        """Return the features that change most along each latent dimension, as loadings tell of a principal component.
+
+        The loading of feature d on dimension j is the mean over the rows of dE[x_d|z] / dz_j at the mean of q(z|x), an
+        element of the decoder's Jacobian. Of counts, whose slopes would follow their abundance, it is that of
+        log1p(E[x_d|z]). The sign of a dimension is arbitrary: all its loadings could be the other way round.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
+            Data like that of `fit`.
+        n_top : int, default=10
+            Number of features of each dimension.
+        batch : array-like of shape (n_samples,), default=None
+            The batch of each row, one of `batches_`, if `fit` was given batches.
+        feature_names : array-like of str of shape (n_features,), default=None
+            None for `feature_names_in_`, or x0, x1, ...
+
+        Returns
+        -------
+        features : Bunch
+            `names`, `loadings` and `indices` of the features: ndarrays of shape (n_components, n_top), those with the
+            largest absolute loadings first.
+
+        Examples
+        --------
+        >>> from skvae import BetaVAE, LogNormalizer, make_single_cell_counts
+        >>> cells = make_single_cell_counts(n_samples=300, n_features=200, random_state=0)
+        >>> X = LogNormalizer().fit_transform(cells.data)
+        >>> vae = BetaVAE(n_components=2, max_epochs=5, random_state=0).fit(X)
+        >>> vae.component_features(X, n_top=3, feature_names=cells.feature_names).names.shape
+        (2, 3)
+        """
+        check_is_fitted(self)
+        check_scalar(n_top, "n_top", Integral, min_val=1, max_val=self.n_features_in_)
+        names = check_feature_names(self, feature_names)
+        Z = self._map_posterior(lambda latent, q: latent.mean(q), X, batch).astype(np.float32)
+        module, device = self.net_.module_, self.net_.device
+        categories = index_batches(batch, X, self.batches_, required=True)
+        rows = Rows(Z, np.float32, categories, self._n_batches)
+        batches = (move(rows[batch], device) for batch in batches_by_cost(rows, self.n_features_in_))
+        loadings = sum(module.slopes(z, c).double() for z, c in batches).numpy(force=True) / len(rows)
+        indices = np.argsort(-np.abs(loadings), axis=1, kind="stable")[:, :n_top]
+        return Bunch(names=names[indices], loadings=np.take_along_axis(loadings, indices, axis=1), indices=indices)
+
     @available_if(is_generative)
     def sample(self, n_samples=1, *, batch=None, random_state=None):
         """Draw rows from the model: z from the prior p(z), then x from p(x|z).
@@ -645,6 +692,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.batches_ = batches
         self.n_epochs_ = len(net.history)
         self.history_ = {term: np.array(net.history[:, name]) for term, name in HISTORY.items()}
+        kl_by_epoch = np.array(net.history[:, "kl_by_component"])
+        self.history_["active"] = np.array([self._active(kl_of_epoch).sum() for kl_of_epoch in kl_by_epoch])
         self.active_components_ = self._active(kl)
         self._n_features_out = kl.size
 

@@ -89,7 +89,8 @@ class AutoencoderEmbedding(BaseEmbedding):
         Number of epochs trained.
     history_ : dict of str to ndarray of shape (n_epochs_,)
         Training means of each epoch, or call of `partial_fit`, in nats a sample: "loss", "reconstruction"
-        (-log p(x|z)) and "kl" (||z||^2 / 2).
+        (-log p(x|z)) and "kl" (||z||^2 / 2). "kl_weight" is `latent_penalty`, and "active" the number of active
+        dimensions.
     active_components_ : ndarray of bool of shape (n_components,)
         The dimensions whose z^2 has a mean over X above a hundredth of the largest; the others say nothing of X.
 
@@ -210,7 +211,8 @@ class BetaVAE(BaseEmbedding):
         Number of epochs trained.
     history_ : dict of str to ndarray of shape (n_epochs_,)
         Training means of each epoch, or call of `partial_fit`, in nats a sample: "loss", "reconstruction"
-        (-log p(x|z)) and "kl".
+        (-log p(x|z)) and "kl". "kl_weight" is the weight of the KL term, beta after its warm-up, and "active" the
+        number of active dimensions.
     active_components_ : ndarray of bool of shape (n_components,)
         The dimensions whose KL(q(z_j|x) || p(z_j)) has a mean over X above 0.01; the others say nothing of X.
 
@@ -337,7 +339,8 @@ class BetaVSC(BaseEmbedding):
         Number of epochs trained.
     history_ : dict of str to ndarray of shape (n_epochs_,)
         Training means of each epoch, or call of `partial_fit`, in nats a sample: "loss", "reconstruction"
-        (-log p(x|z)) and "kl".
+        (-log p(x|z)) and "kl". "kl_weight" is the weight of the KL term, beta after its warm-up, and "active" the
+        number of active dimensions.
     active_components_ : ndarray of bool of shape (n_components,)
         The dimensions whose KL(q(z_j|x) || p(z_j)) has a mean over X above 0.01; the others say nothing of X.
 

@@ -337,7 +337,9 @@ def draw(runs, cells):
     for n_dimensions, projection in ((2, None), (3, "3d")):
         figure, axes = plotting.make_figure(1, len(first), projection=projection)
         for ax, run in zip(axes[0], first, strict=True):
-            artists = plotting.plot_embedding(ax, run.maps[n_dimensions], cells.target, cells.target_names)
+            artists = plotting.plot_embedding(
+                ax, run.maps[n_dimensions], cells.target, cells.target_names, legend=False
+            )
             ax.set(title=run.model)
         figure.legend(handles=artists, loc="outside right center", markerscale=3, frameon=False)
         figures[f"tsne_{n_dimensions}d"] = figure
@@ -346,7 +348,13 @@ def draw(runs, cells):
     for row, run in zip(axes, first, strict=True):
         kmeans = run.clusters["t-SNE"]
         artists = plotting.plot_clusters(
-            row, run.maps[2], cells.target, cells.target_names, kmeans.labels_, kmeans.cluster_centers_
+            row,
+            run.maps[2],
+            cells.target,
+            kmeans.labels_,
+            kmeans.cluster_centers_,
+            cells.target_names,
+            legend=False,
         )
         row[0].set(ylabel=run.model)
     types = artists[: len(cells.target_names)]

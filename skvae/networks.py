@@ -191,6 +191,17 @@ class Autoencoder(nn.Module):
         """Return E[x|z], shape (B, D), for rows of a total, by default the mean one of the data."""
         return self.likelihood.mean(self.decode(z, c), total)
 
+    def slopes(self, z, c):
+        """Return the sum over the rows of the Jacobian dE[x|z] / dz, shape (J, D); of counts that of log1p(E[x|z])."""
+        z = z.requires_grad_()
+        expected = self.mean(z, c)
+        if self.likelihood.support == "counts":
+            expected = expected.log1p()
+        # u' dE/dz, for all z_j at once, is linear in u; its slopes in u are a column of the Jacobian for each z_j
+        u = torch.zeros_like(expected[0], requires_grad=True)
+        (weighted,) = torch.autograd.grad((expected @ u).sum(), z, create_graph=True)
+        return torch.stack([torch.autograd.grad(total, u, retain_graph=True)[0] for total in weighted.sum(dim=0)])
+
     def denoise(self, x, c, total=None, to=None):
         """Return E[x|z], shape (B, D), at the mean of q(z|x).
 

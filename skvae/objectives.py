@@ -33,13 +33,13 @@ class BetaELBO:
         self.n_warmup_steps = n_warmup_steps
 
     def __call__(self, log_prob, kl, step=None):
-        return -log_prob.mean() + self.beta * self.warm_up(step) * kl.sum(dim=1).mean()
+        return -log_prob.mean() + self.kl_weight(step) * kl.sum(dim=1).mean()
 
-    def warm_up(self, step):
-        """Return the share of beta, in [0, 1], that applies at a gradient step."""
+    def kl_weight(self, step=None):
+        """Return the weight of the KL term, in [0, beta], at a gradient step; None is after all of them."""
         if step is None or step >= self.n_warmup_steps:
-            return 1.0
-        return step / self.n_warmup_steps
+            return self.beta
+        return self.beta * (step / self.n_warmup_steps)
 
 
 def importance_weighted(module, x, c, n_samples):

@@ -5,9 +5,16 @@ The only file that imports matplotlib, and only when a figure is made.
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import issparse
 
-# Paul Tol's "muted" scheme: distinct also for colour-blind readers. Labels beyond nine begin again.
+from skvae.validation import check_feature_names
+
+# Paul Tol's "muted" scheme: distinct also for colour-blind readers. Labels beyond nine begin again, with other markers.
 COLORS = ("#CC6677", "#332288", "#DDCC77", "#117733", "#88CCEE", "#882255", "#44AA99", "#999933", "#AA4499")
+MARKERS = "o^sDv*PX"
+
+# Points up to which those of a vector graphic are drawn one by one.
+MAX_VECTOR_POINTS = 20_000
 
 
 def make_figure(n_rows, n_columns, *, size=4.0, projection=None):
@@ -34,38 +41,76 @@ def make_figure(n_rows, n_columns, *, size=4.0, projection=None):
     return figure, axes
 
 
-def plot_embedding(ax, Z, labels, names):
-    """Draw embedded points coloured by label.
+def plot_embedding(ax, Z, labels=None, names=None, *, legend=True):
+    """Draw embedded points, coloured by categories or by numbers.
 
     Parameters
     ----------
     ax : Axes
         Three-dimensional if Z is.
-    Z : ndarray of shape (n_samples, 2) or (n_samples, 3)
-        Embedded points.
-    labels : ndarray of int of shape (n_samples,)
-        Label of each point, in [0, len(names)).
-    names : sequence
-        Names of the labels. The legend keeps their order, and colours follow it.
+    Z : array-like of shape (n_samples, 2) or (n_samples, 3)
+        Embedded points. Above 20,000 they are one bitmap in PDF and SVG files too.
+    labels : array-like of shape (n_samples,), default=None
+        The category of each point: strings, a pandas categorical, or integers. Floats are numbers on a colour scale,
+        where the largest come on top. None for one colour.
+    names : sequence, default=None
+        The categories in the order of legend and colours, which are theirs whether a point has them or not: so a type
+        keeps its colour from plot to plot. Integers are indices into them. None for the order of a pandas categorical,
+        else for the sorted labels.
+    legend : bool, default=True
+        Draw the legend of the categories, or the colour bar of the numbers, beside the Axes.
 
     Returns
     -------
     artists : list of PathCollection
-        One a label, in the order of `names`.
+        One a category, in the order of the legend; of numbers a single one.
+
+    Raises
+    ------
+    ValueError
+        If Z has neither 2 nor 3 columns, Axes and Z differ in their dimensions, or a label is none of `names`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.plotting import make_figure, plot_embedding
+    >>> figure, [[ax]] = make_figure(1, 1)
+    >>> artists = plot_embedding(ax, np.eye(3, 2), ["B", "NK", "B"])
+    >>> [artist.get_label() for artist in artists]
+    ['B', 'NK']
     """
-    if Z.shape[1] not in (2, 3):
-        raise ValueError(f"Z has {Z.shape[1]} columns, must have 2 or 3.")
-    artists = [
-        ax.scatter(
-            *Z[labels == label].T,
-            s=4,
-            color=COLORS[label % len(COLORS)],
-            label=name,
-            linewidths=0,
-            alpha=0.8,
-        )
-        for label, name in enumerate(names)
-    ]
+    Z = np.asarray(Z)
+    if Z.ndim != 2 or Z.shape[1] not in (2, 3):
+        raise ValueError(f"Z has the shape {Z.shape}, must have 2 or 3 columns.")
+    if (ax.name == "3d") != (Z.shape[1] == 3):
+        raise ValueError(f"Z has {Z.shape[1]} columns, but the Axes are {ax.name}; expected 3d for 3 columns alone.")
+    style = {
+        "s": np.clip(200 / np.sqrt(len(Z) + 1), 0.5, 12),
+        "linewidths": 0,
+        "alpha": 0.8,
+        "rasterized": len(Z) > MAX_VECTOR_POINTS,
+    }
+    if labels is not None and np.asarray(labels).dtype.kind == "f":
+        order = np.argsort(labels)
+        artists = [ax.scatter(*Z[order].T, c=np.asarray(labels)[order], cmap="viridis", **style)]
+        if legend:
+            ax.figure.colorbar(artists[0], ax=ax)
+    elif labels is None:
+        artists = [ax.scatter(*Z.T, color=COLORS[1], **style)]
+    else:
+        index, names = index_labels(labels, names)
+        artists = [
+            ax.scatter(
+                *Z[index == label].T,
+                color=COLORS[label % len(COLORS)],
+                marker=MARKERS[label // len(COLORS) % len(MARKERS)],
+                label=name,
+                **style,
+            )
+            for label, name in enumerate(names)
+        ]
+        if legend:
+            add_legend(ax, artists)
     ax.set(xticks=[], yticks=[])
     if Z.shape[1] == 3:
         ax.set(zticks=[])
@@ -73,7 +118,34 @@ def plot_embedding(ax, Z, labels, names):
     return artists
 
 
-def plot_clusters(axes, Z, labels, names, clusters, centroids):
+def add_legend(ax, artists):
+    """Draw the legend of categories beside the Axes, with points of a size that shows their colour."""
+    legend = ax.legend(handles=artists, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    for handle in legend.legend_handles:
+        handle.set_sizes([30])
+
+
+def index_labels(labels, names=None):
+    """Return the index of each label among the names, and the names; see `plot_embedding`."""
+    if names is None:
+        # those of a pandas Series are at its `cat`
+        names = getattr(getattr(labels, "cat", labels), "categories", None)
+    labels = np.asarray(labels)
+    if names is None:
+        names, index = np.unique(labels, return_inverse=True)
+        return index, names
+    if labels.dtype.kind in "iu" and np.asarray(names).dtype.kind not in "iu":
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
+            raise ValueError(f"labels has {labels.min()} to {labels.max()}, must be indices of the {len(names)} names.")
+        return labels, names
+    places = {name: index for index, name in enumerate(names)}
+    unknown = sorted(set(labels.tolist()) - set(places), key=str)
+    if unknown:
+        raise ValueError(f"labels has {unknown}, must be among the names {list(names)}.")
+    return np.array([places[label] for label in labels.tolist()], dtype=int), names
+
+
+def plot_clusters(axes, Z, labels, clusters, centroids=None, names=None, *, legend=True):
     """Draw the known types beside the clusters found, with the clusters' centroids.
 
     A cluster has the colour of the type it is matched with, one to one, so that the most points keep their colour.
@@ -82,32 +154,43 @@ def plot_clusters(axes, Z, labels, names, clusters, centroids):
     ----------
     axes : sequence of two Axes
         For the types and for the clusters.
-    Z : ndarray of shape (n_samples, 2)
-        The points that were clustered.
-    labels : ndarray of int of shape (n_samples,)
-        Known types.
-    names : sequence of str
-        Names of the types.
-    clusters : ndarray of int of shape (n_samples,)
-        Clusters.
-    centroids : ndarray of shape (n_clusters, 2)
-        Their centroids.
+    Z : array-like of shape (n_samples, 2) or (n_samples, 3)
+        Embedded points.
+    labels : array-like of shape (n_samples,)
+        Known types, see `plot_embedding`.
+    clusters : array-like of int of shape (n_samples,)
+        Clusters, such as the `labels_` of k-means.
+    centroids : array-like of shape (n_clusters, 2) or (n_clusters, 3), default=None
+        Their centroids, if the points drawn are those that were clustered.
+    names : sequence, default=None
+        The types in the order of legend and colours.
+    legend : bool, default=True
+        Draw the legend of the types beside the second Axes.
 
     Returns
     -------
     artists : list
-        Points by type, points by matched type, centroids.
+        Points by type, points by matched type, and centroids if there are any.
     """
     types_ax, clusters_ax = axes
-    artists = plot_embedding(types_ax, Z, labels, names)
+    types, names = index_labels(labels, names)
+    _, clusters = np.unique(clusters, return_inverse=True)
+    artists = plot_embedding(types_ax, Z, types, names, legend=False)
     types_ax.set(title="known types")
-    n_colors = max(len(names), len(centroids))
+    n_colors = max(len(names), clusters.max() + 1)
     shared = np.zeros((n_colors, n_colors), dtype=int)
-    np.add.at(shared, (clusters, labels), 1)
+    np.add.at(shared, (clusters, types), 1)
     _, matched_type = linear_sum_assignment(shared, maximize=True)
-    artists += plot_embedding(clusters_ax, Z, matched_type[clusters], range(n_colors))
-    artists.append(clusters_ax.scatter(*centroids.T, marker="X", s=70, color="black", edgecolor="white"))
-    clusters_ax.set(title="k-means")
+    matched_names = [names[type_] if type_ < len(names) else "" for type_ in range(n_colors)]
+    matched = plot_embedding(clusters_ax, Z, matched_type[clusters], matched_names, legend=False)
+    if legend:
+        add_legend(clusters_ax, artists)
+    artists += matched
+    if centroids is not None:
+        artists.append(
+            clusters_ax.scatter(*np.transpose(centroids), marker="X", s=70, color="black", edgecolor="white")
+        )
+    clusters_ax.set(title="clusters")
     return artists
 
 
@@ -136,30 +219,107 @@ def plot_scores(ax, scores, row_names, column_names):
     return [image, *texts]
 
 
-def plot_activation(ax, Z, labels, names):
+def plot_activation(ax, Z, labels, names=None):
     """Draw a heat map of the mean of each latent dimension over the samples of each label.
+
+    Of `posterior(X).activation`, which are probabilities, it shows which gates of a `BetaVSC` the samples open.
 
     Parameters
     ----------
     ax : Axes
-    Z : ndarray of shape (n_samples, n_components)
-        Embedded samples.
-    labels : ndarray of int of shape (n_samples,)
-        Label of each sample, in [0, len(names)).
-    names : sequence of str
-        Names of the labels, each of which some sample has.
+    Z : array-like of shape (n_samples, n_components)
+        Embedded samples, or their activations.
+    labels : array-like of shape (n_samples,)
+        Category of each sample, see `plot_embedding`.
+    names : sequence, default=None
+        The categories from top to bottom.
 
     Returns
     -------
     image : AxesImage
-        For a colour bar. Zero is white.
+        For a colour bar. Zero is white; where nothing is negative, all colours are for what is positive.
     """
-    means = np.array([Z[labels == label].mean(axis=0) for label in range(len(names))])
-    largest = np.abs(means).max()
-    image = ax.imshow(means, vmin=-largest, vmax=largest, cmap="RdBu_r", aspect="auto")
+    index, names = index_labels(labels, names)
+    Z = np.asarray(Z)
+    present = np.unique(index)
+    means = np.full((len(names), Z.shape[1]), np.nan)
+    means[present] = [Z[index == label].mean(axis=0) for label in present]
+    largest = np.nanmax(np.abs(means))
+    if np.nanmin(means) < 0:
+        colors = {"vmin": -largest, "vmax": largest, "cmap": "RdBu_r"}
+    else:
+        colors = {"vmin": 0, "vmax": largest, "cmap": "Blues"}
+    image = ax.imshow(means, aspect="auto", **colors)
     ax.set_yticks(range(len(names)), names)
     ax.set(xticks=range(Z.shape[1]), xlabel="latent dimension")
     return image
+
+
+def plot_loadings(ax, features, component):
+    """Draw the features that change most along a latent dimension, as bars.
+
+    Parameters
+    ----------
+    ax : Axes
+    features : Bunch
+        What an estimator's `component_features` returned.
+    component : int
+        The latent dimension.
+
+    Returns
+    -------
+    bars : BarContainer
+        The largest on top.
+    """
+    loadings = features.loadings[component]
+    bars = ax.barh(range(len(loadings)), loadings, color=np.where(loadings < 0, COLORS[1], COLORS[0]))
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.set_yticks(range(len(loadings)), features.names[component])
+    ax.invert_yaxis()
+    ax.set(title=f"latent dimension {component}", xlabel="change of the expected value per unit of z")
+    return bars
+
+
+def plot_traversal(ax, model, Z, component, *, batch=None, feature_names=None, n_top=6):
+    """Draw how the expected values of features change along a latent dimension, with the others at their mean.
+
+    Parameters
+    ----------
+    ax : Axes
+    model : estimator
+        A fitted one of skvae.
+    Z : array-like of shape (n_samples, n_components)
+        Embedded samples. The way goes from the first to the 99th percentile of the dimension.
+    component : int
+        The latent dimension.
+    batch : str or number, default=None
+        The batch that is decoded to, if `fit` was given batches.
+    feature_names : array-like of str of shape (n_features,), default=None
+        None for those of `fit`, or x0, x1, ...
+    n_top : int, default=6
+        Number of features: those that change most.
+
+    Returns
+    -------
+    lines : list of Line2D
+        The feature that changes most first. The value at the mean of the dimension is zero.
+    """
+    Z = Z.toarray() if issparse(Z) else np.asarray(Z)
+    names = check_feature_names(model, feature_names)
+    way = np.linspace(*np.percentile(Z[:, component], [1, 99]), 30)
+    points = np.repeat(Z.mean(axis=0, keepdims=True), len(way) + 1, axis=0)
+    points[1:, component] = way
+    mean, *values = model.inverse_transform(points, batch=batch)
+    changes = np.array(values) - mean
+    top = np.argsort(-np.ptp(changes, axis=0))[:n_top]
+    lines = [
+        ax.plot(way, changes[:, feature], label=names[feature], color=COLORS[place % len(COLORS)])[0]
+        for place, feature in enumerate(top)
+    ]
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.set(xlabel=f"z, dimension {component}", ylabel="change of the expected value")
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return lines
 
 
 def plot_history(ax, history):
@@ -173,14 +333,22 @@ def plot_history(ax, history):
 
     Returns
     -------
-    artists : list of Line2D
-        The curve of each term.
+    artists : list
+        The curves of reconstruction, KL and number of active dimensions, and the shaded span of the warm-up, if there
+        is one.
     """
     epochs = np.arange(1, len(history["reconstruction"]) + 1)
     artists = ax.plot(epochs, history["reconstruction"], color=COLORS[1], label="-log p(x|z)")
     ax.set(xlabel="epoch", ylabel="-log p(x|z), nats")
-    kl_ax = ax.twinx()
-    artists += kl_ax.plot(epochs, history["kl"], color=COLORS[0], label="KL(q || p)")
-    kl_ax.set(ylabel="KL, nats", ylim=(0, None))
-    ax.legend(handles=artists, loc="upper right")
+    latent_ax = ax.twinx()
+    artists += latent_ax.plot(epochs, history["kl"], color=COLORS[0], label="KL(q || p)")
+    artists += latent_ax.step(
+        epochs, history["active"], color=COLORS[3], where="mid", linestyle="--", label="active dimensions"
+    )
+    latent_ax.set(ylabel="KL, nats; active dimensions", ylim=(0, None))
+    weight = np.asarray(history["kl_weight"])
+    if weight[0] < weight[-1]:
+        n_warm = np.count_nonzero(weight < weight[-1])
+        artists.append(ax.axvspan(0.5, n_warm + 0.5, color="black", alpha=0.08, linewidth=0, label="warm-up of KL"))
+    ax.legend(handles=artists, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False)
     return artists

@@ -108,8 +108,10 @@ class Net(NeuralNet):
         *sums, n_samples = self.processes.add_up(torch.cat([sums, sums.new_tensor([n_samples])])).tolist()
         means = [total / n_samples for total in sums]
         best = min((epoch["train_loss"] for epoch in self.history[:-1]), default=math.inf)
-        for term, mean in zip(TERMS, means, strict=True):
+        for term, mean in zip(TERMS, means, strict=False):
             self.history.record(term, mean)
+        self.history.record("kl_by_component", means[len(TERMS) :])
+        self.history.record("kl_weight", self.criterion_.kl_weight(self.n_steps_ - 1))
         self.history.record("train_loss_best", means[0] < best)
         if not all(map(math.isfinite, means)) or not all(part.isfinite().all() for part in self.module_.parameters()):
             raise DivergenceError(
@@ -127,7 +129,8 @@ class Net(NeuralNet):
         self.notify("on_grad_computed", named_parameters=self.module_.named_parameters(), batch=batch, training=True)
         self.optimizer_.step()
         self.n_steps_ += 1
-        terms = torch.stack([loss, -log_prob.mean(), kl.sum(dim=1).mean()]).detach().double()
+        terms = torch.stack([loss, -log_prob.mean(), kl.sum(dim=1).mean()])
+        terms = torch.cat([terms, kl.mean(dim=0)]).detach().double()
         return {"loss": loss, "y_pred": (log_prob, kl), "terms": terms}
 
     def state(self):
@@ -239,6 +242,8 @@ def make_net(
         # skorch's own, which read a loss of each batch
         callbacks__train_loss=None,
         callbacks__valid_loss=None,
+        # no column of a table
+        callbacks__print_log__keys_ignored=["kl_by_component"],
         device=device,
         verbose=int(verbose > 1),
     )

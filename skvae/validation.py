@@ -115,6 +115,16 @@ def warn_of_fractions(X, support):
         )
 
 
+def check_feature_names(estimator, feature_names):
+    """Return a name for each feature of a fitted estimator: those given, those of `fit`, or x0, x1, ..."""
+    n_features = estimator.n_features_in_
+    if feature_names is not None and np.shape(feature_names) != (n_features,):
+        raise ValueError(f"feature_names has the shape {np.shape(feature_names)}, must have {(n_features,)}.")
+    if feature_names is None:
+        feature_names = getattr(estimator, "feature_names_in_", [f"x{index}" for index in range(n_features)])
+    return np.asarray(feature_names, dtype=object)
+
+
 def check_weights(sample_weight, X):
     """Return the weight of each row, float64, ones for None."""
     if sample_weight is None:

@@ -55,7 +55,7 @@ ALLOWED = {
     "estimators": {"_base", "objectives", "networks", "latents", "likelihoods"},
     "annotated": set(),
     "metrics": set(),
-    "plotting": set(),
+    "plotting": {"validation"},
     "datasets": set(),
     "preprocessing": {"stores", "validation"},
     "feature_selection": {"stores", "validation"},

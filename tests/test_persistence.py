@@ -382,6 +382,6 @@ def test_a_missing_package_is_named_with_its_extra(X, monkeypatch, tmp_path):
 @every_way
 @every_estimator
 def test_no_training_data_are_saved(way, Estimator, tmp_path):
-    X = np.random.default_rng(0).normal(size=(5000, 20))
+    X = np.random.default_rng(0).normal(size=(10_000, 20))
     way(Estimator(**SMALL).fit(X), tmp_path / "model")
     assert (tmp_path / "model").stat().st_size < X.nbytes / 4

@@ -1,0 +1,77 @@
+"""The features behind each latent dimension."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from skvae import AutoencoderEmbedding, BetaVAE, BetaVSC, LogNormalizer, VariableGeneSelector, fetch_pbmc3k
+
+SMALL = {"n_components": 3, "max_epochs": 3, "random_state": 0}
+
+
+@pytest.mark.parametrize("Estimator", [AutoencoderEmbedding, BetaVAE, BetaVSC])
+def test_loadings_of_a_linear_decoder_are_its_weights(Estimator, X):
+    model = Estimator(**SMALL, hidden_layer_sizes=()).fit(10 * X)
+    features = model.component_features(10 * X, n_top=5)
+    x_hat = model.net_.module_.likelihood.x_hat
+    weights = x_hat.scale * x_hat.weight.detach().numpy().T
+    order = np.argsort(-np.abs(weights), axis=1)[:, :5]
+    np.testing.assert_array_equal(features.indices, order)
+    np.testing.assert_allclose(features.loadings, np.take_along_axis(weights, order, axis=1), rtol=1e-5)
+    np.testing.assert_array_equal(features.names, np.char.add("x", order.astype(str)))
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "nb", "zinb", "bernoulli"])
+def test_loadings_are_means_of_finite_differences(likelihood, cells):
+    X = (cells.data > 0) * 1.0 if likelihood == "bernoulli" else cells.data.astype(float)
+    batch = np.arange(X.shape[0]) % 2
+    model = BetaVAE(**SMALL, likelihood=likelihood).fit(X, batch=batch)
+    scale = np.log1p if likelihood in ("nb", "zinb") else np.array
+    features = model.component_features(X, X.shape[1], batch=batch)
+    Z, step = model.transform(X), 1e-4
+    for j in range(3):
+        there, back = (
+            scale(model.inverse_transform(Z + sign * step * np.eye(3)[j], batch=batch)).mean(axis=0) for sign in (1, -1)
+        )
+        expected = (there - back) / (2 * step)
+        np.testing.assert_allclose(
+            features.loadings[j], expected[features.indices[j]], rtol=1e-3, atol=1e-5 * np.abs(expected).max()
+        )
+        assert (np.diff(np.abs(features.loadings[j])) <= 0).all()
+
+
+def test_names_are_those_of_fit_or_those_given(X):
+    columns = [f"gene{i}" for i in range(X.shape[1])]
+    frame = pd.DataFrame(X.toarray(), columns=columns)
+    named = BetaVAE(**SMALL).fit(frame).component_features(frame, 2)
+    given = BetaVAE(**SMALL).fit(X).component_features(X, 2, feature_names=columns)
+    np.testing.assert_array_equal(named.names, np.array(columns)[named.indices])
+    np.testing.assert_array_equal(named.names, given.names)
+
+
+@pytest.mark.parametrize("n_top", [0, 81])
+def test_a_number_of_features_that_there_are_not_is_an_error(n_top, X):
+    with pytest.raises(ValueError, match=f"n_top == {n_top}, must be"):
+        BetaVAE(**SMALL).fit(X).component_features(X, n_top)
+
+
+def test_names_of_another_number_are_an_error(X):
+    with pytest.raises(ValueError, match=r"feature_names has the shape \(1,\), must have \(80,\)"):
+        BetaVAE(**SMALL).fit(X).component_features(X, feature_names=["a"])
+
+
+@pytest.mark.slow
+@pytest.mark.pbmc
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_dimensions_of_blood_cells_name_the_markers_of_their_types(seed):
+    cells = fetch_pbmc3k()
+    selector = VariableGeneSelector().fit(cells.data)
+    X = LogNormalizer().fit_transform(cells.data)[:, selector.get_support()]
+    names = selector.get_feature_names_out(cells.feature_names)
+    vsc = BetaVSC(random_state=seed).fit(X)
+    Z = vsc.transform(X)
+    features = vsc.component_features(X, feature_names=names)
+    for type_name, markers in {"B": {"CD79A", "MS4A1"}, "CD14+ Mono": {"LYZ", "CD14"}}.items():
+        of_type = cells.target == list(cells.target_names).index(type_name)
+        distance = (Z[of_type].mean(axis=0) - Z[~of_type].mean(axis=0)) / Z.std(axis=0)
+        assert markers & set(features.names[np.abs(distance).argmax()]), type_name
