@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from sklearn.utils import check_scalar
 from skorch.callbacks import Callback, EpochTimer, PrintLog
-from tqdm.auto import tqdm
 
 from skvae.files import remove_parts
 from skvae.persistence import read, understanding, write
+from skvae.progress import progress_bar
 
 KIND = "checkpoint of a fit"
 
@@ -22,12 +22,11 @@ class ProgressBar(Callback):
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         self.n_epochs_before_ = len(net.history)
-        self.bar_ = tqdm(total=net.max_epochs, unit="epoch")
+        self.bar_ = progress_bar(net.max_epochs, "epoch")
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
-        self.bar_.set_postfix(
-            {term: f"{net.history[-1, term]:.4g}" for term in ("reconstruction", "kl")}, refresh=False
-        )
+        terms = {"loss": "train_loss", "kl": "kl"}
+        self.bar_.set_postfix({term: f"{net.history[-1, name]:.4g}" for term, name in terms.items()}, refresh=False)
         # more than one where a fit goes on from a checkpoint
         self.bar_.update(len(net.history) - self.n_epochs_before_ - self.bar_.n)
 

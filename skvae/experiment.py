@@ -19,7 +19,6 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.pipeline import make_pipeline
-from tqdm.auto import tqdm
 
 from skvae import plotting
 from skvae.datasets import fetch_pbmc3k, make_single_cell_counts
@@ -27,6 +26,7 @@ from skvae.estimators import AutoencoderEmbedding, BetaVAE, BetaVSC
 from skvae.feature_selection import VariableGeneSelector
 from skvae.metrics import clustering_report
 from skvae.preprocessing import LogNormalizer
+from skvae.progress import progress_bar
 
 DATASETS = {"simulated": lambda: make_single_cell_counts(random_state=0), "pbmc3k": fetch_pbmc3k}
 
@@ -225,7 +225,7 @@ def run_experiment(
     models, seeds = tuple(dict.fromkeys(models)), tuple(dict.fromkeys(seeds))
     runs = []
     try:
-        with tqdm(total=len(models) * len(seeds), unit="run") as bar:
+        with progress_bar(len(models) * len(seeds), "run") as bar:
             for name, seed in itertools.product(models, seeds):
                 model = make_model(name, preset, max_epochs=max_epochs, random_state=seed)
                 runs.append(

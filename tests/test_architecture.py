@@ -21,7 +21,8 @@ ALLOWED = {
     "version": set(),
     "files": set(),
     "persistence": {"files"},
-    "callbacks": {"files", "persistence"},
+    "progress": set(),
+    "callbacks": {"files", "persistence", "progress"},
     "stores": {"files"},
     "processes": set(),
     "batching": {"sparse", "stores"},
@@ -59,7 +60,7 @@ ALLOWED = {
     "datasets": set(),
     "preprocessing": {"stores", "validation"},
     "feature_selection": {"stores", "validation"},
-    "experiment": {"estimators", "metrics", "plotting", "datasets", "feature_selection", "preprocessing"},
+    "experiment": {"estimators", "metrics", "plotting", "datasets", "feature_selection", "preprocessing", "progress"},
     "__main__": {"experiment"},
     "__init__": {
         "version",
