@@ -29,7 +29,7 @@ from skvae.persistence import read, understanding, write
 from skvae.processes import find_processes
 from skvae.schedules import SCHEDULES
 from skvae.stores import open_output
-from skvae.training import find_device, make_net, run, start, with_gradients
+from skvae.training import find_device, gradients_on, make_net, run, start
 from skvae.validation import (
     FLOATS,
     check_feature_names,
@@ -139,7 +139,6 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _make_objective(self, n_steps):
         """Return the objective of a run of `n_steps` gradient steps."""
 
-    @with_gradients
     def fit(self, X, y=None, *, batch=None, sample_weight=None):
         """Train the autoencoder.
 
@@ -179,8 +178,9 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         processes = find_processes(self.distributed, device)
         n_batches, n_epochs, n_steps = self._plan(rows.n_visits)
         own_rows = processes.share(rows)
-        net = fitted._start_net(own_rows, n_steps, device, processes)
-        kl = run(net, own_rows, n_epochs=n_epochs, n_batches=n_batches, processes=processes, last_step=n_steps)
+        with gradients_on():
+            net = fitted._start_net(own_rows, n_steps, device, processes)
+            kl = run(net, own_rows, n_epochs=n_epochs, n_batches=n_batches, processes=processes, last_step=n_steps)
         fitted._set_learned(net, batches, kl)
         # in one step, so that an error or interrupt before it leaves all as it was
         self.__dict__ = vars(fitted)
@@ -188,7 +188,6 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self._warn_of_early_end(net.criterion_.beta)
         return self
 
-    @with_gradients
     def partial_fit(self, X, y=None, *, batch=None, sample_weight=None, batches=None):
         """Train on with one pass over a chunk of the data.
 
@@ -239,15 +238,16 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         processes = find_processes(self.distributed, device)
         n_batches, _, n_steps = self._plan(rows.n_visits)
         own_rows = processes.share(rows)
-        if is_first:
-            net = fitted._start_net(own_rows, n_steps, device, processes)
-        else:
-            # another net, so that this one stays as it is if training fails
-            net = fitted._restore_net(self.net_.state(), self.verbose if processes.index == 0 else 0)
-            for own, trained in zip(net.module_.parameters(), self.net_.module_.parameters(), strict=True):
-                own.requires_grad_(trained.requires_grad)
-        self._warn_of_late_steps(net)
-        kl = run(net, own_rows, n_epochs=1, n_batches=n_batches, processes=processes)
+        with gradients_on():
+            if is_first:
+                net = fitted._start_net(own_rows, n_steps, device, processes)
+            else:
+                # another net, so that this one stays as it is if training fails
+                net = fitted._restore_net(self.net_.state(), self.verbose if processes.index == 0 else 0)
+                for own, trained in zip(net.module_.parameters(), self.net_.module_.parameters(), strict=True):
+                    own.requires_grad_(trained.requires_grad)
+            self._warn_of_late_steps(net)
+            kl = run(net, own_rows, n_epochs=1, n_batches=n_batches, processes=processes)
         fitted._set_learned(net, known, kl)
         self.__dict__ = vars(fitted)  # see fit
         return self
@@ -444,7 +444,6 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         )
         return Bunch(mean=moments[:, 0], std=moments[:, 1], activation=moments[:, 2])
 
-    @with_gradients
     def component_features(self, X, n_top=10, *, batch=None, feature_names=None):
         """Return the features that change most along each latent dimension, as loadings tell of a principal component.
 
@@ -485,8 +484,9 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         module, device = self.net_.module_, self.net_.device
         categories = index_batches(batch, X, self.batches_, required=True)
         rows = Rows(Z, np.float32, categories, self._n_batches)
-        batches = (move(rows[batch], device) for batch in batches_by_cost(rows, self.n_features_in_))
-        loadings = sum(module.slopes(z, c).double() for z, c in batches).numpy(force=True) / len(rows)
+        with gradients_on():
+            batches = (move(rows[batch], device) for batch in batches_by_cost(rows, self.n_features_in_))
+            loadings = sum(module.slopes(z, c).double() for z, c in batches).numpy(force=True) / len(rows)
         indices = np.argsort(-np.abs(loadings), axis=1, kind="stable")[:, :n_top]
         return Bunch(names=names[indices], loadings=np.take_along_axis(loadings, indices, axis=1), indices=indices)
 

@@ -1,8 +1,8 @@
 """Training: the skorch net that minimises an objective. Beside its callbacks, the only file that imports skorch."""
 
+import dis
 import math
-import traceback
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from functools import partial
 from itertools import islice
@@ -37,6 +37,18 @@ USUAL = {
 
 # Terms of the objective that are logged at each epoch: means over samples, sums over features and latent dimensions.
 TERMS = ("train_loss", "reconstruction", "kl")
+
+
+def asks_to_stop(interrupt):
+    """Return whether a KeyboardInterrupt ends training, not fit: a `raise` in a callback's own on_epoch_end.
+
+    Such is that of skorch's EarlyStopping. The user's comes at another instruction, even where it comes in that method.
+    """
+    last = interrupt.__traceback__
+    while last.tb_next is not None:
+        last = last.tb_next
+    code = last.tb_frame.f_code
+    return code.co_name == "on_epoch_end" and dis.opname[code.co_code[last.tb_lasti]] == "RAISE_VARARGS"
 
 
 class StopTraining(Exception):
@@ -82,10 +94,7 @@ class Net(NeuralNet):
         try:
             super().notify(method_name, **kwargs)
         except KeyboardInterrupt as interrupt:
-            # Raised by a callback's own on_epoch_end, as by skorch's EarlyStopping, it ends training; anywhere else it
-            # is the user's and ends fit.
-            *_, (frame, _) = traceback.walk_tb(interrupt.__traceback__)
-            if frame.f_code.co_name != "on_epoch_end":
+            if not asks_to_stop(interrupt):
                 raise
             raise StopTraining from None
 
@@ -252,13 +261,15 @@ def make_net(
     return net.initialize()
 
 
-def with_gradients(method):
-    """Record gradients in a method, also where its caller does not.
+@contextmanager
+def gradients_on():
+    """Record gradients, also where the caller does not.
 
     torch switches them off and on again at each step. An interrupt that comes between the two would leave them off in
     all later training of the process, if they were not restored here.
     """
-    return torch.inference_mode(mode=False)(torch.enable_grad()(method))
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        yield
 
 
 def run(net, rows, *, n_epochs, n_batches, processes, last_step=None):

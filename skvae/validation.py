@@ -1,5 +1,6 @@
 """Validation of what the estimators' methods are given, beyond what scikit-learn checks."""
 
+import math
 import warnings
 from numbers import Integral
 
@@ -67,7 +68,7 @@ def check_rows(estimator, X, support, *, reset=True):
         X = validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=FLOATS, ensure_min_features=least)
         X = without_duplicates(X)
         check_support(X, support, type(estimator).__name__)
-        warn_of_fractions(X, support)
+        warn_of_values(X, support)
         return X
     validate_data(estimator, store, skip_check_array=True, reset=reset)
     if store.shape[0] < 1 or store.shape[1] < least:
@@ -78,7 +79,7 @@ def check_rows(estimator, X, support, *, reset=True):
         check_support(block, support, type(estimator).__name__)
         return block
 
-    warn_of_fractions(store[: store.block_size], support)
+    warn_of_values(store[: store.block_size], support)
     return store.map(check_block)
 
 
@@ -101,18 +102,28 @@ def check_support(X, support, estimator):
         raise ValueError(f"X of {estimator} holds {values.max()}; expected values from 0 to 1 for 'bernoulli'.")
 
 
-def warn_of_fractions(X, support):
-    """Warn of counts that are no integers, among the first ones of X."""
+def warn_of_values(X, support):
+    """Warn if the first values of X look like counts where real numbers are expected, or the other way round."""
     values = X.data if issparse(X) else X
     sample = values.ravel(order="K")[:N_CHECKED]  # in the order in memory, which needs no copy
-    fractions = sample[sample != np.rint(sample)] if support == "counts" else ()
-    if len(fractions):
-        warnings.warn(
-            f"X holds {fractions[0]}; expected counts, integers >= 0, for a likelihood of counts. Normalised data suit "
-            "'gaussian'.",
-            UserWarning,
-            stacklevel=5,
-        )
+    if support == "counts":
+        fractions = sample[sample != np.rint(sample)]
+        if len(fractions):
+            warnings.warn(
+                f"X holds {fractions[0]}; expected counts, integers >= 0, for a likelihood of counts. Normalised data "
+                "suit 'gaussian'.",
+                UserWarning,
+                stacklevel=4,
+            )
+    elif support == "real":
+        share_of_zeros = 1 - X.nnz / math.prod(X.shape) if issparse(X) else np.mean(sample == 0)
+        if share_of_zeros > 0.5 and sample.max(initial=0) > 1 and (sample >= 0).all() and (sample % 1 == 0).all():
+            warnings.warn(
+                "X looks like raw counts: integers >= 0, most of them 0. A Gaussian likelihood expects real numbers "
+                "of similar scale: put LogNormalizer() before, or set likelihood='nb'.",
+                UserWarning,
+                stacklevel=4,
+            )
 
 
 def check_feature_names(estimator, feature_names):

@@ -118,6 +118,7 @@ def rows():
     return make_single_cell_counts(n_samples=200, n_features=1500, random_state=0).data
 
 
+@pytest.mark.filterwarnings("ignore:X looks like raw counts")
 @every_estimator
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(

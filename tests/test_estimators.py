@@ -601,7 +601,7 @@ def test_a_fit_as_constructed_does_not_warn(Estimator, X):
 
 @pytest.mark.parametrize(
     ("density", "offset", "share"),
-    [(0.35, 0.0, 0.5), (0.45, 0.0, 0.0), (0.35, 1e3, 0.0)],
+    [(0.35, 0.0, 0.5), (0.45, 0.0, 0.0), (0.35, 1e3 + 0.5, 0.0)],
     ids=["sparse", "dense", "offset"],
 )
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])

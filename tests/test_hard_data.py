@@ -52,6 +52,7 @@ HARD = {
 FRACTIONS = ("constant fractions alone", "tiny values", "subnormal values")  # which are no counts
 
 
+@pytest.mark.filterwarnings("ignore:X looks like raw counts")
 @every_estimator
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize("name", HARD)

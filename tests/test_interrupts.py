@@ -82,6 +82,18 @@ def test_an_interrupt_of_a_first_fit_leaves_it_unfitted(Estimator, X):
 
 
 @every_estimator
+def test_an_interrupt_at_the_end_of_an_epoch_is_no_early_stopping(Estimator, X):
+    class Interrupted(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            signal.raise_signal(signal.SIGINT)
+
+    estimator = Estimator(**SMALL, callbacks=[Interrupted()])
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(X)
+    assert not hasattr(estimator, "net_")
+
+
+@every_estimator
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_an_interrupt_while_torch_has_gradients_off_leaves_them_on(Estimator, method, X, monkeypatch):
     def interrupted(self):

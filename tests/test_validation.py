@@ -101,3 +101,39 @@ def test_x_with_duplicates_stays_as_it_was():
     np.testing.assert_array_equal(summed.toarray(), np.ones((4, 5)))
     assert summed.has_canonical_format
     assert X.nnz == 21
+
+
+COUNTS = np.random.default_rng(0).poisson(0.4, size=(40, 30)).astype(np.float64)
+UNLIKE_COUNTS = {
+    "log1p": np.log1p(COUNTS),
+    "binary": np.minimum(COUNTS, 1),
+    "negative": COUNTS - 2 * (COUNTS == 1),
+    "mostly positive integers": COUNTS + np.eye(40, 30) + 1,
+}
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "unit_gaussian"])
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array, "store"])
+def test_a_gaussian_fit_of_raw_counts_warns_and_says_what_to_do(likelihood, container, tmp_path):
+    np.save(tmp_path / "counts.npy", COUNTS)
+    X = np.load(tmp_path / "counts.npy", mmap_mode="r") if container == "store" else container(COUNTS)
+    with pytest.warns(UserWarning, match=r"looks like raw counts.* put LogNormalizer\(\) before, or .*'nb'") as caught:
+        BetaVAE(2, likelihood=likelihood, max_epochs=1).fit(X)
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("X", UNLIKE_COUNTS.values(), ids=UNLIKE_COUNTS)
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+def test_other_data_do_not_look_like_counts(X, container):
+    BetaVAE(2, max_epochs=1).fit(container(X))
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+def test_counts_under_a_likelihood_of_counts_do_not_warn(container):
+    BetaVAE(2, likelihood="nb", max_epochs=1).fit(container(COUNTS))
+
+
+def test_normalised_data_under_a_likelihood_of_counts_warn():
+    with pytest.warns(UserWarning, match=r"X holds 1\.09.*; expected counts.* suit 'gaussian'") as caught:
+        BetaVAE(2, likelihood="nb", max_epochs=1).fit(np.log1p(COUNTS))
+    assert caught[0].filename == __file__
