@@ -15,6 +15,7 @@ EXTRAS = {
 }
 EXTRAS["all"] = sorted({package for packages in EXTRAS.values() for package in packages})
 EXTRAS["test"] = [*EXTRAS["all"], "hypothesis", "pandas", "polars", "psutil", "pytest", "ruff", "scanpy"]
+EXTRAS["release"] = ["build", "twine"]
 
 setup(
     name="skvae",
@@ -24,6 +25,7 @@ setup(
     long_description_content_type="text/markdown",
     license="BSD-3-Clause",
     packages=find_packages(include=["skvae", "skvae.*"]),
+    package_data={"skvae": ["py.typed"]},
     python_requires=">=3.11",
     # The lower bounds are tested with constraints-oldest.txt, but torch's. tqdm, for progress bars, comes with skorch.
     install_requires=[
