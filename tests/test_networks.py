@@ -47,7 +47,7 @@ def test_a_trunk_without_widths_is_the_identity():
 
 
 def test_a_head_ends_linear():
-    head = Head(8, (5,), "relu", 2)
+    head = initialize(Head(8, (5,), "relu", 2), generator())
     h = torch.randn(3, 8, generator=generator())
     torch.testing.assert_close(head(h), torch.relu(head.trunk.layers[0](h)) @ head.output.weight.T + head.output.bias)
 

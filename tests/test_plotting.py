@@ -146,7 +146,8 @@ def test_training_curves_have_a_point_an_epoch():
     np.testing.assert_array_equal(reconstruction.get_xydata(), [[1, 9], [2, 5], [3, 4]])
     np.testing.assert_array_equal(kl.get_xydata(), [[1, 0], [2, 1], [3, 2]])
     np.testing.assert_array_equal(active.get_xydata(), [[1, 0], [2, 2], [3, 2]])
-    assert (warm_up.get_x(), warm_up.get_width()) == (0.5, 1)
+    span = warm_up.get_window_extent().transformed(ax.transData.inverted())
+    assert (span.x0, span.x1) == pytest.approx((0.5, 1.5))
     assert len(ax.get_legend().get_texts()) == 4
 
 
