@@ -23,7 +23,7 @@ def main():
     embedding = make_pipeline(skvae.LogNormalizer(), skvae.BetaVSC(2, max_epochs=5, random_state=0))
     Z = embedding.fit_transform(cells.data)
     labels = KMeans(3, n_init=1, random_state=0).fit_predict(Z)
-    figure, [[ax]] = make_figure(1, 1)
+    _, [[ax]] = make_figure(1, 1)
     assert sum(len(artist.get_offsets()) for artist in plot_embedding(ax, Z, labels)) == 200
     print(f"skvae {version('skvae')} works from {package}")
 
