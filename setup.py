@@ -14,7 +14,7 @@ EXTRAS = {
     "persistence": ["safetensors", "skops"],
 }
 EXTRAS["all"] = sorted({package for packages in EXTRAS.values() for package in packages})
-EXTRAS["test"] = [*EXTRAS["all"], "hypothesis", "pandas", "polars", "psutil", "pytest", "ruff", "scanpy"]
+EXTRAS["test"] = [*EXTRAS["all"], "hypothesis", "mypy", "pandas", "polars", "psutil", "pytest", "ruff", "scanpy"]
 EXTRAS["release"] = ["build", "twine"]
 
 setup(

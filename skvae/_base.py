@@ -8,10 +8,11 @@ from copy import copy, deepcopy
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -30,6 +31,7 @@ from skvae.processes import find_processes
 from skvae.schedules import SCHEDULES
 from skvae.stores import open_output
 from skvae.training import find_device, gradients_on, make_net, run, start
+from skvae.types import LabelsLike, MatrixLike, Names, PathLike, RandomState
 from skvae.validation import (
     FLOATS,
     check_feature_names,
@@ -139,7 +141,9 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _make_objective(self, n_steps):
         """Return the objective of a run of `n_steps` gradient steps."""
 
-    def fit(self, X, y=None, *, batch=None, sample_weight=None):
+    def fit(
+        self, X: MatrixLike, y: None = None, *, batch: LabelsLike = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train the autoencoder.
 
         Parameters
@@ -183,12 +187,20 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             kl = run(net, own_rows, n_epochs=n_epochs, n_batches=n_batches, processes=processes, last_step=n_steps)
         fitted._set_learned(net, batches, kl)
         # in one step, so that an error or interrupt before it leaves all as it was
-        self.__dict__ = vars(fitted)
+        self.__dict__ = fitted.__dict__
         self._warn_of_collapse()
         self._warn_of_early_end(net.criterion_.beta)
         return self
 
-    def partial_fit(self, X, y=None, *, batch=None, sample_weight=None, batches=None):
+    def partial_fit(
+        self,
+        X: MatrixLike,
+        y: None = None,
+        *,
+        batch: LabelsLike = None,
+        sample_weight: LabelsLike = None,
+        batches: ArrayLike | None = None,
+    ) -> Self:
         """Train on with one pass over a chunk of the data.
 
         The first call sets up the network, and fixes the features, the learning rate, its schedule and that of the KL
@@ -249,10 +261,12 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             self._warn_of_late_steps(net)
             kl = run(net, own_rows, n_epochs=1, n_batches=n_batches, processes=processes)
         fitted._set_learned(net, known, kl)
-        self.__dict__ = vars(fitted)  # see fit
+        self.__dict__ = fitted.__dict__  # see fit
         return self
 
-    def fit_transform(self, X, y=None, *, batch=None, sample_weight=None):
+    def fit_transform(
+        self, X: MatrixLike, y: None = None, *, batch: LabelsLike = None, sample_weight: ArrayLike | None = None
+    ) -> np.ndarray:
         """Train the autoencoder and embed X: `fit`, then `transform`.
 
         Parameters
@@ -271,7 +285,9 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         return self.fit(X, batch=batch, sample_weight=sample_weight).transform(X, batch=batch)
 
-    def transform(self, X, *, batch=None, out=None):
+    def transform(
+        self, X: MatrixLike, *, batch: LabelsLike = None, out: np.ndarray | PathLike | None = None
+    ) -> np.ndarray:
         """Embed X: return the mean of q(z|x) for each row.
 
         Parameters
@@ -298,7 +314,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         return self._map_posterior(lambda latent, q: latent.mean(q), X, batch, out)
 
-    def inverse_transform(self, X, *, batch=None):
+    def inverse_transform(self, X: MatrixLike, *, batch: LabelsLike = None) -> np.ndarray:
         """Map embedded points back to the data space: return E[x|z] for each row z.
 
         Parameters
@@ -323,7 +339,9 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             )
         return self._map_batches(Autoencoder.mean, Z, batch, self.n_features_in_)
 
-    def denoise(self, X, *, batch=None, to_batch=None, library_size=None):
+    def denoise(
+        self, X: MatrixLike, *, batch: LabelsLike = None, to_batch: Any = None, library_size: float | None = None
+    ) -> np.ndarray:
         """Return E[x|z] at the mean of q(z|x) for each row: what the model expects where noise is left out.
 
         Parameters
@@ -357,7 +375,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         to = None if to_batch is None else self._one_batch(to_batch)
         return self._map_rows(partial(Autoencoder.denoise, total=library_size, to=to), X, batch)
 
-    def score_samples(self, X, *, batch=None):
+    def score_samples(self, X: MatrixLike, *, batch: LabelsLike = None) -> np.ndarray:
         """Return the evidence lower bound of log p(x) at beta = 1, whatever beta the model was trained with.
 
         Its expectation over q(z|x) is a mean over quasi-random samples, the same for every row, so that a row's score
@@ -377,7 +395,9 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         return self._map_rows(elbo, X, batch)
 
-    def score(self, X, y=None, *, batch=None, sample_weight=None):
+    def score(
+        self, X: MatrixLike, y: None = None, *, batch: LabelsLike = None, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Return the mean of `score_samples` over the rows of X: comparable across beta, higher is better.
 
         Parameters
@@ -395,10 +415,11 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         -------
         score : float
         """
-        return float(np.average(self.score_samples(X, batch=batch).astype(np.float64), weights=sample_weight))
+        scores = self.score_samples(X, batch=batch).astype(np.float64)
+        return float(np.average(scores, weights=None if sample_weight is None else np.asarray(sample_weight)))
 
     @available_if(is_generative)
-    def log_likelihood(self, X, *, batch=None, n_samples=64):
+    def log_likelihood(self, X: MatrixLike, *, batch: LabelsLike = None, n_samples: int = 64) -> np.ndarray:
         """Return the importance-weighted bound of log p(x): tighter than `score_samples`, and tight as samples grow.
 
         Parameters
@@ -423,7 +444,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return self._map_rows(partial(importance_weighted, n_samples=n_samples), X, batch)
 
     @available_if(is_generative)
-    def posterior(self, X, *, batch=None):
+    def posterior(self, X: MatrixLike, *, batch: LabelsLike = None) -> Bunch:
         """Return the moments of q(z|x) for each row.
 
         Parameters
@@ -444,7 +465,9 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         )
         return Bunch(mean=moments[:, 0], std=moments[:, 1], activation=moments[:, 2])
 
-    def component_features(self, X, n_top=10, *, batch=None, feature_names=None):
+    def component_features(
+        self, X: MatrixLike, n_top: int = 10, *, batch: LabelsLike = None, feature_names: Names = None
+    ) -> Bunch:
         """Return the features that change most along each latent dimension, as loadings tell of a principal component.
 
         The loading of feature d on dimension j is the mean over the rows of dE[x_d|z] / dz_j at the mean of q(z|x), an
@@ -491,7 +514,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return Bunch(names=names[indices], loadings=np.take_along_axis(loadings, indices, axis=1), indices=indices)
 
     @available_if(is_generative)
-    def sample(self, n_samples=1, *, batch=None, random_state=None):
+    def sample(self, n_samples: int = 1, *, batch: Any = None, random_state: RandomState = None) -> np.ndarray:
         """Draw rows from the model: z from the prior p(z), then x from p(x|z).
 
         Parameters
@@ -510,8 +533,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        random_state = check_random_state(random_state)
-        generator = torch.Generator().manual_seed(random_state.randint(np.iinfo(np.int32).max))
+        rng = check_random_state(random_state)
+        generator = torch.Generator().manual_seed(rng.randint(np.iinfo(np.int32).max))
         module = self.net_.module_
         X = np.empty((n_samples, self.n_features_in_))
         covariates = self._one_batch(batch).to(self.net_.device)
@@ -519,10 +542,10 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             for part in bounded_batches(n_samples, self.n_features_in_):
                 shape = (module.latent.n_uniforms, part.stop - part.start, self._n_features_out)
                 z = module.latent.sample_prior(torch.rand(shape, generator=generator).to(self.net_.device))
-                X[part] = module.likelihood.sample(module.decode(z, covariates.expand(len(z), -1)), random_state)
+                X[part] = module.likelihood.sample(module.decode(z, covariates.expand(len(z), -1)), rng)
         return X
 
-    def save(self, path):
+    def save(self, path: PathLike) -> None:
         """Write the fitted estimator to a file, without pickle: tensors as safetensors, the rest as JSON.
 
         Parameters
@@ -549,7 +572,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         write(path, type(self).__name__, state)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: PathLike) -> Self:
         """Return the estimator that `save` wrote, whose methods return the same bits.
 
         No code in the file is run, so that one from a stranger does no harm.
@@ -615,7 +638,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 UserWarning,
                 stacklevel=3,
             )
-        vars(self).update(state)
+        self.__dict__.update(state)
         with config_context(enable_metadata_routing=True):
             for name, request in (requests or {}).items():
                 getattr(self, f"set_{name}_request")(**request)

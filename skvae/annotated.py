@@ -1,10 +1,23 @@
 """Embedding of AnnData objects."""
 
+from typing import TYPE_CHECKING
+
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+if TYPE_CHECKING:
+    from anndata import AnnData
 
-def embed(adata, estimator, *, layer=None, key_added=None, batch_key=None):
+
+def embed(
+    adata: "AnnData",
+    estimator: BaseEstimator,
+    *,
+    layer: str | None = None,
+    key_added: str | None = None,
+    batch_key: str | None = None,
+) -> BaseEstimator:
     """Embed the cells of an AnnData object, in memory or backed.
 
     An estimator that is not fitted is fitted first, one that is only transforms. `adata` changes once all is done: if

@@ -230,7 +230,8 @@ class ShuffledBatches:
 
     def __iter__(self):
         sizes = (part.stop - part.start for part in gen_even_slices(self.rows.n_visits, self.n_batches))
-        parts, missing = [], next(sizes)
+        parts: list[Rows] = []
+        missing = next(sizes)
         for buffer, visits in self.visits():
             while 0 < missing <= len(visits):
                 batch = stack_rows([*parts, buffer.take(visits[:missing])])

@@ -13,6 +13,7 @@ from skorch.callbacks import Callback, EpochTimer, PrintLog
 from skvae.files import remove_parts
 from skvae.persistence import read, understanding, write
 from skvae.progress import progress_bar
+from skvae.types import PathLike
 
 KIND = "checkpoint of a fit"
 
@@ -84,7 +85,7 @@ class FitCheckpoint(Callback):
     True
     """
 
-    def __init__(self, path, every=1):
+    def __init__(self, path: PathLike, every: int = 1) -> None:
         self.path = path
         self.every = every
 

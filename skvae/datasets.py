@@ -9,6 +9,8 @@ from scipy import sparse
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
+from skvae.types import PathLike, RandomState
+
 # The cell types of the report and their numbers of cells.
 CELL_TYPES = {
     "Naive CD4 T": 697,
@@ -77,15 +79,15 @@ DOWNLOAD_TIMEOUT = 30  # seconds in which a server has to send something
     prefer_skip_nested_validation=True,
 )
 def make_single_cell_counts(
-    n_samples=2638,
-    n_features=2000,
+    n_samples: int = 2638,
+    n_features: int = 2000,
     *,
-    library_size=None,
-    dispersion=0.2,
-    n_batches=1,
-    batch_effect=0.3,
-    random_state=None,
-):
+    library_size: float | None = None,
+    dispersion: float = 0.2,
+    n_batches: int = 1,
+    batch_effect: float = 0.3,
+    random_state: RandomState = None,
+) -> Bunch:
     """Simulate counts of nine types of blood cells, in the proportions of the report.
 
     Counts are gamma-Poisson with mean l_i p_ig: l_i is the log-normal library size of cell i, p_ig the share of gene g.
@@ -184,7 +186,7 @@ def _simulate_genes(n_features, rng):
         # Markers are the genes that show their type by themselves: well expressed and clearly changed.
         base[genes[named]] = rng.normal(1.5, 0.5, size=len(markers))
         change[named] = np.maximum(change[named], 1.5 * log_fold_change)
-        changes[np.ix_([types.index(member) for member in members], genes)] += change
+        changes[np.ix_(np.array([types.index(member) for member in members]), genes)] += change
     names[mitochondrial] = MITOCHONDRIAL
     names[ribosomal] = [f"RPL{i + 1}" for i in range(n_ribosomal)]
     base[mitochondrial] = rng.normal(0, 0.7, size=len(MITOCHONDRIAL))
@@ -197,7 +199,7 @@ def _simulate_genes(n_features, rng):
     return names.astype(str), base + changes
 
 
-def fetch_pbmc3k(data_home=None):
+def fetch_pbmc3k(data_home: PathLike | None = None) -> Bunch:
     """Load the 2638 blood cells of the report, with nine labelled types; download them if need be.
 
     Peripheral blood mononuclear cells of a healthy donor (10x Genomics, CC BY 4.0), after the report's quality control.

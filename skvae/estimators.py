@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import ClassVar
 
+import numpy as np
 from scipy import sparse
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
@@ -11,6 +12,7 @@ from skvae import latents
 from skvae._base import BaseEmbedding
 from skvae.networks import ACTIVATIONS
 from skvae.objectives import BetaELBO
+from skvae.types import LabelsLike, MatrixLike, PathLike
 
 
 @dataclass(repr=False, eq=False, kw_only=True)
@@ -391,7 +393,9 @@ class BetaVSC(BaseEmbedding):
     def _make_objective(self, n_steps):
         return BetaELBO(self.beta, self.kl_warmup * n_steps)
 
-    def transform(self, X, *, batch=None, out=None):
+    def transform(
+        self, X: MatrixLike, *, batch: LabelsLike = None, out: np.ndarray | PathLike | None = None
+    ) -> np.ndarray | sparse.csr_array:
         """Embed X: return the mean of q(z|x) or a sparse code for each row.
 
         Parameters

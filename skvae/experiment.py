@@ -9,12 +9,13 @@ import json
 import statistics
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
@@ -27,6 +28,7 @@ from skvae.feature_selection import VariableGeneSelector
 from skvae.metrics import clustering_report
 from skvae.preprocessing import LogNormalizer
 from skvae.progress import progress_bar
+from skvae.types import PathLike
 
 DATASETS = {"simulated": lambda: make_single_cell_counts(random_state=0), "pbmc3k": fetch_pbmc3k}
 
@@ -111,7 +113,9 @@ class Run:
     scores: dict
 
 
-def make_model(name, preset="default", *, max_epochs=None, random_state=None):
+def make_model(
+    name: str, preset: str = "default", *, max_epochs: int | None = None, random_state: int | None = None
+) -> BaseEstimator:
     """Make one of the experiment's estimators.
 
     Parameters
@@ -195,8 +199,14 @@ def run(name, model, X, target, *, seed=0, map_dimensions=(2, 3), report=lambda 
 
 
 def run_experiment(
-    dataset="simulated", *, models=tuple(MODELS), preset="default", seeds=(0,), max_epochs=None, output_dir=None
-):
+    dataset: str = "simulated",
+    *,
+    models: Sequence[str] = tuple(MODELS),
+    preset: str = "default",
+    seeds: Sequence[int] = (0,),
+    max_epochs: int | None = None,
+    output_dir: PathLike | None = None,
+) -> list[Run]:
     """Run the experiment of the report: every model with every seed on one data set.
 
     Parameters
@@ -246,7 +256,7 @@ def run_experiment(
     return runs
 
 
-def summarize(runs, *, with_report=False):
+def summarize(runs: list[Run], *, with_report: bool = False) -> list[list[str]]:
     """Return the table of scores, means and standard deviations over seeds.
 
     Parameters

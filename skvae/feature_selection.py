@@ -2,7 +2,7 @@
 
 from functools import partial
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy import sparse
@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
 
 from skvae.stores import RowStore, find_store
+from skvae.types import MatrixLike
 from skvae.validation import check_size, check_structure, without_duplicates
 
 ACCEPTED = {"accept_sparse": "csr", "dtype": (np.float64, np.float32)}
@@ -75,11 +76,11 @@ class VariableGeneSelector(SelectorMixin, BaseEstimator):
         "theta": [Interval(Real, 0, np.inf, closed="right")],
     }
 
-    def __init__(self, n_top=2000, *, theta=100.0):
+    def __init__(self, n_top: int = 2000, *, theta: float = 100.0) -> None:
         self.n_top = n_top
         self.theta = theta
 
-    def fit(self, X, y=None):
+    def fit(self, X: MatrixLike, y: None = None) -> Self:
         """Compute the variance of each gene's residuals.
 
         Parameters
@@ -108,11 +109,11 @@ class VariableGeneSelector(SelectorMixin, BaseEstimator):
             blocks = [X]
         else:
             validate_data(self, store, skip_check_array=True)
-            blocks = store.map(check_block)
+            X, blocks = store, store.map(check_block)
         self.residual_variances_ = residual_variances(partial(read_counts, blocks), X.shape, self.theta)
         return self
 
-    def transform(self, X):
+    def transform(self, X: MatrixLike) -> Any:
         """Select the genes.
 
         Parameters
@@ -177,11 +178,11 @@ def residual_variances(read, shape, theta):
     theta : float
     """
     n_samples, n_features = shape
-    totals, gene_sums = [], np.zeros(n_features)
+    parts, gene_sums = [], np.zeros(n_features)
     for counts in read():
-        totals.append(counts.sum(axis=1, dtype=np.float64))
+        parts.append(counts.sum(axis=1, dtype=np.float64))
         gene_sums += counts.sum(axis=0, dtype=np.float64)
-    totals = np.concatenate(totals)
+    totals = np.concatenate(parts)
     shares = gene_sums / (totals.sum() or 1)
     clip = np.sqrt(n_samples)
 

@@ -104,7 +104,8 @@ class Gaussian(nn.Module):
         return torch.ones_like(mu)
 
     def log_weight(self, q, z):
-        return gaussian_log_weight(*q, z)
+        mu, logvar = q
+        return gaussian_log_weight(mu, logvar, z)
 
     def sample_prior(self, u):
         return standard_normal(u[0])
@@ -156,7 +157,8 @@ class SpikeAndSlab(nn.Module):
         return torch.where(v > 0, mu, 0)
 
     def kl(self, q):
-        return spike_and_slab_kl(*q, self.alpha)
+        mu, logvar, v = q
+        return spike_and_slab_kl(mu, logvar, v, self.alpha)
 
     def std(self, q):
         mu, logvar, v = q

@@ -79,6 +79,8 @@ class Gaussian(Likelihood):
     floor, a share of the mean variance of the data, keeps features that hardly ever vary from outweighing all others.
     """
 
+    floor: torch.Tensor
+
     def __init__(self, n_hidden, n_features):
         super().__init__()
         self.x_hat = LinearMean(n_hidden, n_features)
@@ -291,6 +293,8 @@ class LinearMean(Linear):
 
 class Proportions(nn.Module):
     """Rates of counts: the softmax of a linear map of the hidden features, times the total of the row."""
+
+    mean_total: torch.Tensor
 
     def __init__(self, n_hidden, n_features):
         super().__init__()

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import sparse
+from sklearn.base import BaseEstimator
 from sklearn.cluster import KMeans
 from sklearn.metrics import (
     adjusted_rand_score,
@@ -15,8 +17,10 @@ from sklearn.metrics import (
 )
 from sklearn.utils import check_array
 
+from skvae.types import MatrixLike, RandomState
 
-def clustering_report(labels_true, labels_pred):
+
+def clustering_report(labels_true: ArrayLike, labels_pred: ArrayLike) -> dict[str, float]:
     """Compare clusters with known types, by the metrics of the report.
 
     Parameters
@@ -64,7 +68,7 @@ def clustering_report(labels_true, labels_pred):
     }
 
 
-def sparsity(Z):
+def sparsity(Z: MatrixLike) -> dict[str, float]:
     """Measure how sparse the codes of samples are.
 
     Parameters
@@ -108,7 +112,7 @@ def sparsity(Z):
     }
 
 
-def elbo_scorer(estimator, X, y=None):  # noqa: ARG001
+def elbo_scorer(estimator: BaseEstimator, X: MatrixLike, y: ArrayLike | None = None) -> float:  # noqa: ARG001
     """Score a model by the evidence lower bound of log p(x) at beta = 1 of X: a scorer that needs no labels.
 
     Unlike the default score of a pipeline that ends in a clusterer, it judges the embedding step, and not a distance in
@@ -153,7 +157,12 @@ def elbo_scorer(estimator, X, y=None):  # noqa: ARG001
     raise ValueError(f"{estimator!r} has no step with score_samples; expected one such as BetaVAE.")
 
 
-def embedding_scorer(metric="normalized_mutual_info_score", n_clusters=None, *, random_state=0):
+def embedding_scorer(
+    metric: str | Callable[..., float] = "normalized_mutual_info_score",
+    n_clusters: int | None = None,
+    *,
+    random_state: RandomState = 0,
+) -> "EmbeddingScorer":
     """Make a scorer of embeddings: the agreement of the labels with the k-means clusters of the embedded rows.
 
     For bare embeddings and for pipelines that end in none, such as t-SNE, instead of a clusterer.

@@ -34,6 +34,9 @@ class CenteredLinear(nn.Module):
         Widths.
     """
 
+    mean: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(self, in_features, out_features):
         super().__init__()
         self.in_features = in_features
@@ -94,8 +97,8 @@ class Trunk(nn.Module):
 
     def start(self, mean, variance):
         """Before training, tell the first layer of a centered trunk the mean and scale of its input."""
-        self.layers[0].mean.copy_(mean)
-        self.layers[0].scale.copy_(variance.mean().sqrt().clamp(min=1))
+        self.layers[0].get_buffer("mean").copy_(mean)
+        self.layers[0].get_buffer("scale").copy_(variance.mean().sqrt().clamp(min=1))
 
     def forward(self, x):
         return self.layers(x)

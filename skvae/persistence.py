@@ -32,7 +32,7 @@ def write(path, kind, state):
         If the file cannot be written.
     """
     safetensors = import_safetensors()
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     text = json.dumps(encode(state, arrays))
     metadata = {"kind": kind, "state": text, "sha256": digest(kind, text, arrays)}
     with replacing(path) as part, naming(f"cannot write {path}"):

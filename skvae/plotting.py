@@ -3,11 +3,23 @@
 The only file that imports matplotlib, and only when a figure is made.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.utils import Bunch, check_array
 
+from skvae.types import Axes, LabelsLike, MatrixLike, Names
 from skvae.validation import check_feature_names
+
+if TYPE_CHECKING:
+    from matplotlib.container import BarContainer
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 # Paul Tol's "muted" scheme: distinct also for colour-blind readers. Labels beyond nine begin again, with other markers.
 COLORS = ("#CC6677", "#332288", "#DDCC77", "#117733", "#88CCEE", "#882255", "#44AA99", "#999933", "#AA4499")
@@ -17,7 +29,9 @@ MARKERS = "o^sDv*PX"
 MAX_VECTOR_POINTS = 20_000
 
 
-def make_figure(n_rows, n_columns, *, size=4.0, projection=None):
+def make_figure(
+    n_rows: int, n_columns: int, *, size: float = 4.0, projection: str | None = None
+) -> tuple["Figure", np.ndarray]:
     """Make a figure with a grid of Axes, without touching pyplot's global state.
 
     Parameters
@@ -41,7 +55,9 @@ def make_figure(n_rows, n_columns, *, size=4.0, projection=None):
     return figure, axes
 
 
-def plot_embedding(ax, Z, labels=None, names=None, *, legend=True):
+def plot_embedding(
+    ax: Axes, Z: ArrayLike, labels: LabelsLike = None, names: Names = None, *, legend: bool = True
+) -> list[Any]:
     """Draw embedded points, coloured by categories or by numbers.
 
     Parameters
@@ -145,7 +161,16 @@ def index_labels(labels, names=None):
     return np.array([places[label] for label in labels.tolist()], dtype=int), names
 
 
-def plot_clusters(axes, Z, labels, clusters, centroids=None, names=None, *, legend=True):
+def plot_clusters(
+    axes: Sequence[Axes],
+    Z: ArrayLike,
+    labels: ArrayLike,
+    clusters: ArrayLike,
+    centroids: ArrayLike | None = None,
+    names: Names = None,
+    *,
+    legend: bool = True,
+) -> list[Any]:
     """Draw the known types beside the clusters found, with the clusters' centroids.
 
     A cluster has the colour of the type it is matched with, one to one, so that the most points keep their colour.
@@ -194,7 +219,7 @@ def plot_clusters(axes, Z, labels, clusters, centroids=None, names=None, *, lege
     return artists
 
 
-def plot_scores(ax, scores, row_names, column_names):
+def plot_scores(ax: Axes, scores: ArrayLike, row_names: Sequence[str], column_names: Sequence[str]) -> list[Any]:
     """Draw a heat map of scores with their values.
 
     Parameters
@@ -219,7 +244,7 @@ def plot_scores(ax, scores, row_names, column_names):
     return [image, *texts]
 
 
-def plot_activation(ax, Z, labels, names=None):
+def plot_activation(ax: Axes, Z: ArrayLike, labels: ArrayLike, names: Names = None) -> "AxesImage":
     """Draw a heat map of the mean of each latent dimension over the samples of each label.
 
     Of `posterior(X).activation`, which are probabilities, it shows which gates of a `BetaVSC` the samples open.
@@ -255,7 +280,7 @@ def plot_activation(ax, Z, labels, names=None):
     return image
 
 
-def plot_loadings(ax, features, component):
+def plot_loadings(ax: Axes, features: Bunch, component: int) -> "BarContainer":
     """Draw the features that change most along a latent dimension, as bars.
 
     Parameters
@@ -280,7 +305,16 @@ def plot_loadings(ax, features, component):
     return bars
 
 
-def plot_traversal(ax, model, Z, component, *, batch=None, feature_names=None, n_top=6):
+def plot_traversal(
+    ax: Axes,
+    model: BaseEstimator,
+    Z: MatrixLike,
+    component: int,
+    *,
+    batch: Any = None,
+    feature_names: Names = None,
+    n_top: int = 6,
+) -> list[Any]:
     """Draw how the expected values of features change along a latent dimension, with the others at their mean.
 
     Parameters
@@ -304,9 +338,11 @@ def plot_traversal(ax, model, Z, component, *, batch=None, feature_names=None, n
     lines : list of Line2D
         The feature that changes most first. The value at the mean of the dimension is zero.
     """
-    Z = Z.toarray() if issparse(Z) else np.asarray(Z)
+    Z = check_array(Z, accept_sparse=True)
+    Z = Z.toarray() if issparse(Z) else Z
     names = check_feature_names(model, feature_names)
-    way = np.linspace(*np.percentile(Z[:, component], [1, 99]), 30)
+    low, high = np.percentile(Z[:, component], [1, 99])
+    way = np.linspace(low, high, 30)
     points = np.repeat(Z.mean(axis=0, keepdims=True), len(way) + 1, axis=0)
     points[1:, component] = way
     mean, *values = model.inverse_transform(points, batch=batch)
@@ -322,7 +358,7 @@ def plot_traversal(ax, model, Z, component, *, batch=None, feature_names=None, n
     return lines
 
 
-def plot_history(ax, history):
+def plot_history(ax: Axes, history: Mapping[str, ArrayLike]) -> list[Any]:
     """Draw the terms of the objective over epochs: reconstruction on the left axis, the latent's on the right.
 
     Parameters
@@ -337,7 +373,7 @@ def plot_history(ax, history):
         The curves of reconstruction, KL and number of active dimensions, and the shaded span of the warm-up, if there
         is one.
     """
-    epochs = np.arange(1, len(history["reconstruction"]) + 1)
+    epochs = np.arange(1, np.size(history["reconstruction"]) + 1)
     artists = ax.plot(epochs, history["reconstruction"], color=COLORS[1], label="-log p(x|z)")
     ax.set(xlabel="epoch", ylabel="-log p(x|z), nats")
     latent_ax = ax.twinx()

@@ -3,9 +3,10 @@
 import warnings
 from functools import partial
 from numbers import Real
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_array
@@ -14,6 +15,7 @@ from sklearn.utils.sparsefuncs import inplace_row_scale
 from sklearn.utils.validation import check_non_negative, validate_data
 
 from skvae.stores import find_store
+from skvae.types import MatrixLike
 from skvae.validation import check_structure, without_duplicates
 
 
@@ -56,10 +58,10 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     _parameter_constraints: ClassVar = {"target_sum": [Interval(Real, 0, None, closed="neither")]}
 
-    def __init__(self, *, target_sum=1e4):
+    def __init__(self, *, target_sum: float = 1e4) -> None:
         self.target_sum = target_sum
 
-    def fit(self, X, y=None):
+    def fit(self, X: MatrixLike, y: None = None) -> Self:
         """Validate the parameters and X.
 
         Parameters
@@ -81,7 +83,7 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         validate_data(self, X if store is None else store, skip_check_array=True)
         return self
 
-    def transform(self, X):
+    def transform(self, X: MatrixLike) -> Any:
         """Log-normalise X.
 
         Parameters
@@ -154,8 +156,15 @@ def check_counts(X):
 
 
 def quality_control(
-    counts, feature_names, *, min_cells=3, min_genes=200, max_genes=2500, max_mitochondrial=0.05, mitochondrial="MT-"
-):
+    counts: MatrixLike,
+    feature_names: ArrayLike,
+    *,
+    min_cells: int = 3,
+    min_genes: int = 200,
+    max_genes: int = 2500,
+    max_mitochondrial: float = 0.05,
+    mitochondrial: str = "MT-",
+) -> tuple[np.ndarray, np.ndarray]:
     """Choose the cells and genes to keep, by the criteria of the report.
 
     A gene is kept if at least `min_cells` cells express it. A cell is kept if, of those genes, it expresses more than

@@ -7,10 +7,12 @@ A store is anything two-dimensional with a `shape`, a `dtype` and slices of rows
 import math
 import mmap
 import os
+from collections.abc import Callable
 from contextlib import contextmanager
 from functools import singledispatch
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,7 +84,9 @@ class RowStore:
     (300, 2)
     """
 
-    def __init__(self, X, *, layer=None, block_size=None, buffer_size=None):
+    def __init__(
+        self, X: Any, *, layer: str | None = None, block_size: int | None = None, buffer_size: int | None = None
+    ) -> None:
         self._opened = None
         if isinstance(X, (str, Path)):
             self._opened = Path(X).absolute(), layer
@@ -99,7 +103,7 @@ class RowStore:
             raise ValueError(f"{self.source.name} has the shape {self.source.shape}; expected known numbers.")
         self.shape = self._source_shape = tuple(map(int, self.source.shape))
         self._first = 0
-        self._functions = ()
+        self._functions: tuple[Callable, ...] = ()
         self.dtype = np.dtype(self.source.dtype)
         self.ndim = 2
         self.name = self.source.name
@@ -112,12 +116,12 @@ class RowStore:
         return f"RowStore({self.name!r}, shape={self.shape}, dtype={self.dtype})"
 
     @property
-    def block_size(self):
+    def block_size(self) -> int:
         # a chunk of the file is read as a whole, even for a part of it
         return self._sizes[0] or max(self._rows_of(BLOCK_BYTES), self.source.chunk_size)
 
     @property
-    def buffer_size(self):
+    def buffer_size(self) -> int:
         return max(self.block_size, self._sizes[1] or self._rows_of(BUFFER_BYTES))
 
     def _rows_of(self, n_bytes):
@@ -128,7 +132,7 @@ class RowStore:
             row_bytes = (self.dtype.itemsize + INDEX_BYTES) * self.nnz / max(1, len(self))
         return math.ceil(n_bytes / max(1, row_bytes))
 
-    def close(self):
+    def close(self) -> None:
         """Close a file that was opened by its name; the store, and those made of it, cannot be read any more."""
         if self._opened is not None and hasattr(self.source.X, "group"):
             close_file(self.source.X.group)
@@ -182,7 +186,7 @@ class RowStore:
                 rows = function(rows)
             return rows
 
-    def map(self, function):
+    def map(self, function: Callable) -> "RowStore":
         """Return the store of `function(rows)`, computed when they are read: one row for each, float32 or float64."""
         mapped = self._copy()
         mapped._functions = (*self._functions, function)
@@ -198,7 +202,7 @@ class RowStore:
         vars(copied).update(vars(self))
         return copied
 
-    def part(self, start, stop):
+    def part(self, start: int, stop: int) -> "RowStore":
         """Return the store of some of the rows, which are not read."""
         part = self._copy()
         part._first = self._first + start
@@ -206,11 +210,11 @@ class RowStore:
         part.nnz = None if self.nnz is None else round(self.nnz * len(part) / max(1, len(self)))
         return part
 
-    def blocks(self):
+    def blocks(self) -> list[slice]:
         """Return the blocks, even slices of rows."""
         return list(gen_even_slices(len(self), math.ceil(len(self) / self.block_size))) if len(self) else []
 
-    def buffers(self, generator):
+    def buffers(self, generator: torch.Generator) -> list[list[slice]]:
         """Return lists of blocks, each the rows of a buffer, in a random order."""
         blocks = self.blocks()
         if len(self) <= self.buffer_size:  # mixed as a whole
@@ -342,7 +346,7 @@ def find_source(X):
         )
     if getattr(X, "format", None) == "csr" and hasattr(X, "group"):  # of anndata
         check_chunks(X.group["data"], name_of(X))
-        return CompressedRows(X, *(X.group[part] for part in ("data", "indices", "indptr")), name_of(X))
+        return CompressedRows(X, X.group["data"], X.group["indices"], X.group["indptr"], name_of(X))
     sliceable = all(hasattr(X, attribute) for attribute in ("shape", "dtype", "__getitem__"))
     if not sliceable or hasattr(X, "iloc") or hasattr(X, "__array_namespace__") or len(X.shape) != 2:
         return None

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from copy import deepcopy
 from functools import partial
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,19 +67,19 @@ class Net(NeuralNet):
     of `fit`, which skorch would have routed where scikit-learn's metadata routing is on.
     """
 
-    learning_rate_factor = None
+    learning_rate_factor: Any = None
     n_steps_ = 0
     last_factor_ = 1.0
     settings = None
-    seeds = None
-    moments = None
+    seeds: Any = None
+    moments: Any = None
     # set by `run`, and no part of a trained net: generators of a GPU cannot be pickled, nor processes
     plan = None
     n_batches = None
     shuffle_generator = None
     noise_generator = None
     processes = OneProcess()
-    forward_pass = None
+    forward_pass: Any = None
     loss_share = 1.0
     last_step = None
 
@@ -106,7 +107,7 @@ class Net(NeuralNet):
         if iterator is None:
             return
         self.module_.train()
-        sums, n_samples = 0, 0
+        sums, n_samples = torch.zeros(()), 0
         for batch in islice(iterator, None if self.last_step is None else self.last_step - self.n_steps_):
             self.follow_schedule()
             self.notify("on_batch_begin", batch=batch, training=training)
@@ -407,8 +408,9 @@ def find_device(name):
     "auto" is the accelerator, if there is one, else the CPU.
     """
     at_hand = ["cpu"]
-    if torch.accelerator.is_available():
-        kind = torch.accelerator.current_accelerator().type
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if accelerator is not None:
+        kind = accelerator.type
         at_hand += [kind, *(f"{kind}:{i}" for i in range(torch.accelerator.device_count()))]
     if name == "auto":
         name = at_hand[:2][-1]

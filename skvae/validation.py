@@ -19,7 +19,7 @@ N_CHECKED = 2**20
 
 def check_widths(name, widths):
     """Raise a ValueError unless a parameter holds widths of layers."""
-    if not all(isinstance(width, Integral) and width >= 1 for width in widths):
+    if not all(isinstance(width, Integral) and int(width) >= 1 for width in widths):
         raise ValueError(f"{name} == {widths!r}, must hold only integers >= 1.")
 
 
