@@ -93,8 +93,8 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         X_normalized : {ndarray, CSR matrix, RowStore} of shape (n_samples, n_features)
-            The log1p of counts per `target_sum`; float32 for float32 input, else float64. Of a store a store, whose rows
-            are normalised when they are read; but memory maps are loaded, unless in a `RowStore`.
+            The log1p of counts per `target_sum`; float32 for float32 input, else float64. Of a store a store, whose
+            rows are normalised when they are read; but memory maps are loaded, unless in a `RowStore`.
 
         Raises
         ------
