@@ -28,6 +28,7 @@ myst_heading_anchors = 3
 # The API, from the docstrings
 autosummary_generate = True
 autodoc_typehints = "none"
+maximum_signature_line_length = 100
 numpydoc_show_class_members = False
 numpydoc_validation_checks = {
     "all",
@@ -60,6 +61,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"skvae {version}"
 html_static_path = ["_static"]
 html_css_files = ["skvae.css"]
+html_sidebars = {name: [] for name in ("index", "get_started", "coming_from")}
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import scanpy as sc
+from scipy import sparse
 from sklearn.pipeline import make_pipeline
 
 from skvae import BetaVSC, LogNormalizer, embed, make_single_cell_counts
@@ -17,7 +18,8 @@ from skvae.plotting import COLORS
 
 cells = make_single_cell_counts(n_samples=1200, random_state=0)
 types = pd.Categorical.from_codes(cells.target, cells.target_names)
-adata = anndata.AnnData(cells.data, pd.DataFrame({"type": types}, cells.cell_names))
+counts = sparse.csr_matrix(cells.data)  # scanpy 1.11 does not normalise sparse arrays
+adata = anndata.AnnData(counts, pd.DataFrame({"type": types}, cells.cell_names))
 adata.var_names = cells.feature_names
 adata.uns["type_colors"] = list(COLORS)
 
