@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline
 from skvae import BetaVAE, make_single_cell_counts
 from skvae.plotting import plot_embedding
 
-cells = make_single_cell_counts(n_samples=1200, n_batches=2, random_state=0)
+cells = make_single_cell_counts(n_samples=1000, n_batches=2, random_state=0)
 laboratory = np.array(["Basel", "Boston"])[cells.batch]
 maps, embeddings = {}, []
 with config_context(enable_metadata_routing=True):  # for a pipeline that hands the batch on

@@ -22,7 +22,7 @@ cells = make_single_cell_counts(n_samples=900, n_features=500, random_state=0)
 train, test = slice(0, 600), slice(600, None)
 candidates = {"n_components": [4, 12], "beta": [0.5, 1.0, 2.0], "alpha": [0.2, 0.8]}
 clusters = embedding_scorer("normalized_mutual_info_score", n_clusters=9)
-halving = {"factor": 3, "resource": "max_epochs", "min_resources": 10, "max_resources": 30, "cv": 2, "random_state": 0}
+halving = {"factor": 3, "resource": "max_epochs", "min_resources": 8, "max_resources": 24, "cv": 2, "random_state": 0}
 figure, axes = plt.subplots(1, 2, figsize=(9.5, 4), layout="constrained")
 criteria = {"held-out bound, nats a cell": elbo_scorer, "NMI with the labels": clusters}
 for ax, (name, scoring) in zip(axes, criteria.items(), strict=True):
@@ -37,7 +37,7 @@ for ax, (name, scoring) in zip(axes, criteria.items(), strict=True):
     for shift, color, marker, width in ((-0.5, COLORS[1], "o", 4), (0.5, COLORS[0], "^", 12)):
         chosen = widths == width
         ax.scatter(epochs[chosen] + shift, scores[chosen], color=color, marker=marker, label=f"n_components = {width}")
-    ax.set(xticks=np.unique(epochs), xlabel="epochs", ylabel=name, xlim=(5, 35))
+    ax.set(xticks=np.unique(epochs), xlabel="epochs", ylabel=name, xlim=(4, 28))
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
 figure.suptitle("each point is a candidate; the right ones survived the first round")
 plt.show()

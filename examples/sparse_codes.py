@@ -13,7 +13,7 @@ from skvae import BetaVSC, LogNormalizer, make_single_cell_counts
 
 cells = make_single_cell_counts(n_samples=1500, random_state=0)
 X = LogNormalizer().fit_transform(cells.data)
-vsc = BetaVSC(n_components=10, alpha=0.1, code="sparse", max_epochs=150, random_state=0)
+vsc = BetaVSC(n_components=10, alpha=0.1, code="sparse", max_epochs=100, random_state=0)
 code = vsc.fit_transform(X)
 print(f"{type(code).__name__} {code.shape}: {code.nnz / code.shape[0]:.1f} of 10 latents active in a cell")
 print("share of the reconstruction's variance:", np.round(vsc.inverse_transform(code).var() / X.toarray().var(), 2))
