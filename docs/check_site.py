@@ -28,6 +28,13 @@ PAGES = {
 }
 WIDTHS = {"desk": 1280, "phone": 390}
 WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+# what is cut off at the right, though the page does not scroll
+CUT = """[...document.querySelectorAll("article :is(h1, h2, h3, p, li, dt, dd, img)")].filter(element => {
+    for (let parent = element.parentElement; parent.tagName !== "ARTICLE"; parent = parent.parentElement) {
+        if (["auto", "scroll"].includes(getComputedStyle(parent).overflowX)) return false;
+    }
+    return element.getBoundingClientRect().right > window.innerWidth + 1;
+}).map(element => element.tagName + " " + element.innerText.slice(0, 40))"""
 BROKEN = "[...document.images].filter(image => !image.complete || image.naturalWidth === 0).map(image => image.src)"
 
 
@@ -59,7 +66,8 @@ class Quiet(SimpleHTTPRequestHandler):
 
 def find_dead_links(root):
     """Return complaints about links and assets that lead nowhere, and about assets from elsewhere."""
-    pages = {path.resolve(): Page(path) for path in sorted(root.rglob("*.html"))}
+    paths = [path for path in sorted(root.rglob("*.html")) if "_static" not in path.parts]
+    pages = {path.resolve(): Page(path) for path in paths}
     complaints = []
     for path, page in pages.items():
         for link in [*page.links, *page.assets]:
@@ -103,6 +111,7 @@ def check_pages(root, screenshots=None):
                     found.append(f"the title is {page.title()!r}, expected {title!r} in it")
                 if page.evaluate(WIDER) > 0:
                     found.append(f"is {page.evaluate(WIDER)} pixels wider than the window")
+                found += [f"cuts off {text!r}" for text in page.evaluate(CUT)[:3]]
                 complaints += [f"{name}, {device}: {text}" for text in found]
                 if screenshots is not None:
                     page.screenshot(path=screenshots / f"{name.replace('/', '_')}_{device}.png", full_page=True)

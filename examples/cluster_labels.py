@@ -17,10 +17,10 @@ from skvae.plotting import plot_embedding
 cells = make_single_cell_counts(n_samples=1500, random_state=0)
 X = LogNormalizer().fit_transform(cells.data)
 Z = BetaVAE(random_state=0).fit_transform(X)
-clusters = KMeans(8, n_init=20, random_state=0).fit_predict(Z)
+clusters = KMeans(12, n_init=20, random_state=0).fit_predict(Z)
 
 # %%
-# Known markers. A cluster is named after the type whose markers stand out most in it, against all cells.
+# Known markers. A cluster is named after the type whose markers stand out most in it, against the mean cluster.
 
 MARKERS = {
     "Naive CD4 T": ["CCR7", "LEF1", "IL7R"],
@@ -34,8 +34,8 @@ MARKERS = {
     "Platelet": ["PPBP", "PF4"],
 }
 column = {gene: index for index, gene in enumerate(cells.feature_names)}
-means = np.array([X[clusters == cluster].mean(axis=0) for cluster in range(8)])
-excess = (means - X.mean(axis=0)) / np.sqrt(X.power(2).mean(axis=0) + 1e-6)
+means = np.array([X[clusters == cluster].mean(axis=0) for cluster in range(12)])
+excess = means - means.mean(axis=0)
 scores = np.array([excess[:, [column[gene] for gene in genes]].mean(axis=1) for genes in MARKERS.values()]).T
 types = np.array(list(MARKERS))[scores.argmax(axis=1)]
 print("clusters named:", dict(enumerate(types.tolist())))

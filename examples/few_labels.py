@@ -2,8 +2,8 @@
 Few labels: a classifier on the latent
 ======================================
 
-Cells are cheap, labels are not. A model learns from all cells without labels, and a logistic regression on its latent
-needs few of them.
+A model learns from all cells without labels, and a logistic regression on its latent from a few labelled ones. With one
+or two labels a type the latent is the better input; with more the genes themselves are.
 """
 
 import matplotlib.pyplot as plt
