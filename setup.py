@@ -14,6 +14,18 @@ EXTRAS = {
     "persistence": ["safetensors", "skops"],
 }
 EXTRAS["all"] = sorted({package for packages in EXTRAS.values() for package in packages})
+EXTRAS["docs"] = [
+    *EXTRAS["all"],
+    "myst-parser",
+    "numpydoc",
+    "playwright",
+    "pydata-sphinx-theme",
+    "scanpy",
+    "sphinx",
+    "sphinx-design",
+    "sphinx-gallery",
+    "umap-learn",
+]
 EXTRAS["test"] = [*EXTRAS["all"], "hypothesis", "mypy", "pandas", "polars", "psutil", "pytest", "ruff", "scanpy"]
 EXTRAS["release"] = ["build", "twine"]
 

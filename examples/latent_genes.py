@@ -1,30 +1,47 @@
-"""Name the genes behind each latent dimension, and the cell types that use it, from the decoder's Jacobian."""
+"""
+The genes behind each latent
+============================
 
+The decoder's slopes name the genes that a latent dimension moves, and the posterior means name the cell types that use
+it.
+"""
+
+import matplotlib.pyplot as plt
 import numpy as np
-import torch
-from torch.func import jacfwd, vmap
 
 from skvae import BetaVSC, LogNormalizer, make_single_cell_counts
-from skvae.plotting import make_figure, plot_activation
+from skvae.plotting import plot_activation, plot_loadings, plot_traversal
 
 cells = make_single_cell_counts(n_samples=1500, random_state=0)
 X = LogNormalizer().fit_transform(cells.data)
 vsc = BetaVSC(alpha=0.2, random_state=0).fit(X)
 Z = vsc.transform(X)
+features = vsc.component_features(X, n_top=8, feature_names=cells.feature_names)
 
-# d E[x|z] / d z at the posterior means of some cells, a (genes, dimensions) matrix for each
-decode = vsc.net_.module_.mean
-some = torch.as_tensor(Z[::5], dtype=torch.float32)
-with torch.no_grad():
-    slopes = vmap(jacfwd(lambda z: decode(z[np.newaxis], torch.zeros(1, 0))[0]))(some).mean(dim=0).numpy()
+# %%
+# A dimension has no sign of its own: genes that rise with it fall where the cells are at its negative end.
 
 for j in np.flatnonzero(vsc.active_components_):
     means = np.array([Z[cells.target == label, j].mean() for label in range(len(cells.target_names))])
     strongest = np.abs(means).argmax()
-    sign = np.sign(means[strongest])  # of the direction in which that type lies
-    genes = cells.feature_names[np.argsort(-sign * slopes[:, j])[:5]]
+    signs = np.where(features.loadings[j] > 0, "+", "-")
+    genes = [f"{name}{sign}" for name, sign in zip(features.names[j], signs, strict=True)]
     print(f"dimension {j}, {cells.target_names[strongest]:>12} at {means[strongest]:+.1f}:", *genes)
 
-figure, [[ax]] = make_figure(1, 1, size=6)
-figure.colorbar(plot_activation(ax, Z, cells.target, cells.target_names), ax=ax, label="mean of z")
-figure.savefig("latent_genes.png")
+# %%
+# Which gates each type opens: the probability that a dimension is not zero
+
+figure, ax = plt.subplots(figsize=(6.5, 4.5), layout="constrained")
+gates = plot_activation(ax, vsc.posterior(X).activation, cells.target, cells.target_names)
+figure.colorbar(gates, ax=ax, label="probability that z is not 0")
+plt.show()
+
+# %%
+# The genes of the dimension that B cells use most, and what the decoder makes of it from end to end
+
+of_type = cells.target == list(cells.target_names).index("B")
+dimension = np.abs(Z[of_type].mean(axis=0) - Z[~of_type].mean(axis=0)).argmax()
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+plot_loadings(axes[0], features, dimension)
+plot_traversal(axes[1], vsc, Z, dimension, feature_names=cells.feature_names)
+plt.show()

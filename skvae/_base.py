@@ -303,7 +303,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Returns
         -------
         Z : ndarray of shape (n_samples, n_components)
-            float32 for float32 input, else float64. `out` if that is an array, a memory map if it is a path.
+            Of float32 for float32 input, else float64. `out` if that is an array, a memory map if it is a path.
 
         Raises
         ------
@@ -414,6 +414,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Returns
         -------
         score : float
+            In nats a row. Higher is better.
         """
         scores = self.score_samples(X, batch=batch).astype(np.float64)
         return float(np.average(scores, weights=None if sample_weight is None else np.asarray(sample_weight)))

@@ -83,13 +83,13 @@ class AutoencoderEmbedding(BaseEmbedding):
         The trained net; `net_.module_` is the torch module.
     n_features_in_ : int
         Number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen in `fit`, if X has string column names.
     batches_ : ndarray of shape (n_batches,) or None
         The batches that `fit` was given, sorted.
     n_epochs_ : int
         Number of epochs trained.
-    history_ : dict of str to ndarray of shape (n_epochs_,)
+    history_ : dict of str to ndarray of shape (`n_epochs_`,)
         Training means of each epoch, or call of `partial_fit`, in nats a sample: "loss", "reconstruction"
         (-log p(x|z)) and "kl" (||z||^2 / 2). "kl_weight" is `latent_penalty`, and "active" the number of active
         dimensions.
@@ -205,13 +205,13 @@ class BetaVAE(BaseEmbedding):
         The trained net; `net_.module_` is the torch module.
     n_features_in_ : int
         Number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen in `fit`, if X has string column names.
     batches_ : ndarray of shape (n_batches,) or None
         The batches that `fit` was given, sorted.
     n_epochs_ : int
         Number of epochs trained.
-    history_ : dict of str to ndarray of shape (n_epochs_,)
+    history_ : dict of str to ndarray of shape (`n_epochs_`,)
         Training means of each epoch, or call of `partial_fit`, in nats a sample: "loss", "reconstruction"
         (-log p(x|z)) and "kl". "kl_weight" is the weight of the KL term, beta after its warm-up, and "active" the
         number of active dimensions.
@@ -333,13 +333,13 @@ class BetaVSC(BaseEmbedding):
         The trained net; `net_.module_` is the torch module.
     n_features_in_ : int
         Number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen in `fit`, if X has string column names.
     batches_ : ndarray of shape (n_batches,) or None
         The batches that `fit` was given, sorted.
     n_epochs_ : int
         Number of epochs trained.
-    history_ : dict of str to ndarray of shape (n_epochs_,)
+    history_ : dict of str to ndarray of shape (`n_epochs_`,)
         Training means of each epoch, or call of `partial_fit`, in nats a sample: "loss", "reconstruction"
         (-log p(x|z)) and "kl". "kl_weight" is the weight of the KL term, beta after its warm-up, and "active" the
         number of active dimensions.

@@ -87,15 +87,22 @@ METRICS = {"nmi": "NMI", "nmi_geometric": "NMI (geom.)", "ari": "ARI", "homogene
 class Run:
     """One model fitted with one seed, and what the experiment finds of it.
 
-    Attributes
+    Parameters
     ----------
-    model, seed, parameters, fit_seconds
-        What was fitted, and how long it took.
+    model : str
+        What was fitted.
+    seed : int
+        Of the model, of t-SNE and of k-means.
+    parameters : dict
+        Of the model.
+    fit_seconds : float
+        How long the fit took.
     history : dict of str to list of float
         Terms of the objective by epoch; empty for PCA.
     latent : ndarray of shape (n_samples, n_components)
+        The embedded samples.
     maps : dict of int to ndarray
-        t-SNE of the latent, by number of dimensions.
+        Maps of the latent by t-SNE, by number of dimensions.
     clusters : dict of str to fitted KMeans
         Of the 2-D map ("t-SNE") and of the latent ("latent").
     scores : dict of str to dict
@@ -262,6 +269,7 @@ def summarize(runs: list[Run], *, with_report: bool = False) -> list[list[str]]:
     Parameters
     ----------
     runs : list of Run
+        What `run_experiment` returned.
     with_report : bool, default=False
         Put the report's own scores under those of each model.
 

@@ -39,11 +39,11 @@ class VariableGeneSelector(SelectorMixin, BaseEstimator):
 
     Attributes
     ----------
-    residual_variances_ : ndarray of shape (n_features_in_,)
+    residual_variances_ : ndarray of shape (`n_features_in_`,)
         Variance of each gene's residuals, >= 0; 0 for a gene without counts.
     n_features_in_ : int
         Number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen in `fit`, if X has string column names.
 
     See Also
@@ -93,6 +93,7 @@ class VariableGeneSelector(SelectorMixin, BaseEstimator):
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------

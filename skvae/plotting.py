@@ -46,7 +46,9 @@ def make_figure(
     Returns
     -------
     figure : Figure
+        Not known to pyplot: save it with its `savefig`.
     axes : ndarray of Axes of shape (n_rows, n_columns)
+        Those of the grid.
     """
     from matplotlib.figure import Figure
 
@@ -225,9 +227,11 @@ def plot_scores(ax: Axes, scores: ArrayLike, row_names: Sequence[str], column_na
     Parameters
     ----------
     ax : Axes
+        Where to draw.
     scores : ndarray of shape (n_rows, n_columns)
         In [0, 1].
     row_names, column_names : sequence of str
+        What the rows, such as models, and the columns, such as metrics, are called.
 
     Returns
     -------
@@ -252,6 +256,7 @@ def plot_activation(ax: Axes, Z: ArrayLike, labels: ArrayLike, names: Names = No
     Parameters
     ----------
     ax : Axes
+        Where to draw.
     Z : array-like of shape (n_samples, n_components)
         Embedded samples, or their activations.
     labels : array-like of shape (n_samples,)
@@ -286,6 +291,7 @@ def plot_loadings(ax: Axes, features: Bunch, component: int) -> "BarContainer":
     Parameters
     ----------
     ax : Axes
+        Where to draw.
     features : Bunch
         What an estimator's `component_features` returned.
     component : int
@@ -320,6 +326,7 @@ def plot_traversal(
     Parameters
     ----------
     ax : Axes
+        Where to draw.
     model : estimator
         A fitted one of skvae.
     Z : array-like of shape (n_samples, n_components)
@@ -364,6 +371,7 @@ def plot_history(ax: Axes, history: Mapping[str, ArrayLike]) -> list[Any]:
     Parameters
     ----------
     ax : Axes
+        Where to draw.
     history : dict of str to ndarray of shape (n_epochs,)
         An estimator's `history_`, in nats a sample.
 

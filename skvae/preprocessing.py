@@ -35,7 +35,7 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     ----------
     n_features_in_ : int
         Number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen in `fit`, if X has string column names.
 
     See Also
@@ -74,6 +74,7 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         self : object
+            The estimator.
         """
         self._validate_params()
         store = find_store(X, maps=False)
@@ -94,8 +95,8 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         X_normalized : {ndarray, CSR matrix, RowStore} of shape (n_samples, n_features)
-            log1p of counts per `target_sum`; float32 for float32 input, else float64. Of a store a store, whose rows
-            are normalised when they are read; but memory maps are loaded, unless in a `RowStore`.
+            The log1p of counts per `target_sum`; float32 for float32 input, else float64. Of a store a store, whose
+            rows are normalised when they are read; but memory maps are loaded, unless in a `RowStore`.
 
         Raises
         ------

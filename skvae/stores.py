@@ -187,7 +187,19 @@ class RowStore:
             return rows
 
     def map(self, function: Callable) -> "RowStore":
-        """Return the store of `function(rows)`, computed when they are read: one row for each, float32 or float64."""
+        """Return the store of `function(rows)`, computed when they are read.
+
+        Parameters
+        ----------
+        function : callable
+            Of an ndarray or a CSR matrix, some rows; returns one row for each, float32 or float64. A function of a
+            module, or a `functools.partial` of one, can be pickled with the store.
+
+        Returns
+        -------
+        mapped : RowStore
+            Reads the rows of this store.
+        """
         mapped = self._copy()
         mapped._functions = (*self._functions, function)
         first = mapped[: self.block_size]
@@ -203,7 +215,18 @@ class RowStore:
         return copied
 
     def part(self, start: int, stop: int) -> "RowStore":
-        """Return the store of some of the rows, which are not read."""
+        """Return the store of some of the rows, which are not read.
+
+        Parameters
+        ----------
+        start, stop : int
+            The first row, and the one after the last.
+
+        Returns
+        -------
+        part : RowStore
+            Of shape (stop - start, n_features).
+        """
         part = self._copy()
         part._first = self._first + start
         part.shape = (stop - start, self.shape[1])
@@ -211,11 +234,28 @@ class RowStore:
         return part
 
     def blocks(self) -> list[slice]:
-        """Return the blocks, even slices of rows."""
+        """Return the blocks, even slices of rows.
+
+        Returns
+        -------
+        blocks : list of slice
+            In the order of the rows, each of at most `block_size` of them.
+        """
         return list(gen_even_slices(len(self), math.ceil(len(self) / self.block_size))) if len(self) else []
 
     def buffers(self, generator: torch.Generator) -> list[list[slice]]:
-        """Return lists of blocks, each the rows of a buffer, in a random order."""
+        """Return lists of blocks, each the rows of a buffer, in a random order.
+
+        Parameters
+        ----------
+        generator : torch.Generator
+            Draws the order.
+
+        Returns
+        -------
+        buffers : list of list of slice
+            Together they are `blocks()`.
+        """
         blocks = self.blocks()
         if len(self) <= self.buffer_size:  # mixed as a whole
             return [blocks]

@@ -82,10 +82,12 @@ def test_an_interrupt_of_a_first_fit_leaves_it_unfitted(Estimator, X):
 
 
 @every_estimator
-def test_an_interrupt_at_the_end_of_an_epoch_is_no_early_stopping(Estimator, X):
+def test_an_interrupt_at_the_end_of_an_epoch_is_no_early_stopping(Estimator, X, interrupt_after):
     class Interrupted(Callback):
         def on_epoch_end(self, net, **kwargs):
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGALRM)
+
+    interrupt_after(0)  # never; but now the signal is an interrupt
 
     estimator = Estimator(**SMALL, callbacks=[Interrupted()])
     with pytest.raises(KeyboardInterrupt):
