@@ -17,7 +17,7 @@ from skvae.plotting import plot_clusters, plot_embedding, plot_history, plot_sco
 
 cells = make_single_cell_counts(n_samples=1000, random_state=0)
 X = LogNormalizer().fit_transform(cells.data)
-vsc = BetaVSC(random_state=0).fit(X)
+vsc = BetaVSC(random_state=0).fit(X[200:], X_val=X[:200])
 Z = vsc.transform(X)
 points = TSNE(random_state=0).fit_transform(Z)
 kmeans = KMeans(9, n_init=10, random_state=0).fit(points)

@@ -71,7 +71,13 @@ LEARNED = {
 }
 
 # Keys of `history_`, and their names in the history of skorch.
-HISTORY = {"loss": "train_loss", "reconstruction": "reconstruction", "kl": "kl", "kl_weight": "kl_weight"}
+HISTORY = {
+    "loss": "train_loss",
+    "reconstruction": "reconstruction",
+    "kl": "kl",
+    "kl_weight": "kl_weight",
+    "validation": "validation",
+}
 
 
 def is_generative(estimator):
@@ -142,7 +148,14 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """Return the objective of a run of `n_steps` gradient steps."""
 
     def fit(
-        self, X: MatrixLike, y: None = None, *, batch: LabelsLike = None, sample_weight: ArrayLike | None = None
+        self,
+        X: MatrixLike,
+        y: None = None,
+        *,
+        batch: LabelsLike = None,
+        sample_weight: LabelsLike = None,
+        X_val: MatrixLike | None = None,
+        batch_val: LabelsLike = None,
     ) -> Self:
         """Train the autoencoder.
 
@@ -161,6 +174,12 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         sample_weight : array-like of shape (n_samples,), default=None
             How often an epoch visits each row, on average: an integer is as good as that many copies of the row. None
             is 1 for each.
+        X_val : {array-like, sparse matrix, store} of shape (n_val, n_features), default=None
+            Rows held out. `history_["validation"]` tells after each epoch how the model does on them, and skorch's
+            `EarlyStopping(monitor="validation")` among the `callbacks` ends training by it. In a pipeline name it in
+            `transform_input`, so that the steps before transform it too.
+        batch_val : array-like of shape (n_val,), default=None
+            The batch of each row of `X_val`, one of those of `batch`.
 
         Returns
         -------
@@ -182,10 +201,22 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         processes = find_processes(self.distributed, device)
         n_batches, n_epochs, n_steps = self._plan(rows.n_visits)
         own_rows = processes.share(rows)
+        held_out = None
+        if X_val is not None:
+            X_val = check_rows(fitted, X_val, LIKELIHOODS[self.likelihood].support, reset=False)
+            held_out = Rows(X_val, np.float32, index_batches(batch_val, X_val, batches, required=True), count(batches))
         with gradients_on():
             net = fitted._start_net(own_rows, n_steps, device, processes)
-            kl = run(net, own_rows, n_epochs=n_epochs, n_batches=n_batches, processes=processes, last_step=n_steps)
-        fitted._set_learned(net, batches, kl)
+            run(
+                net,
+                own_rows,
+                n_epochs=n_epochs,
+                n_batches=n_batches,
+                processes=processes,
+                last_step=n_steps,
+                held_out=held_out,
+            )
+        fitted._set_learned(net, batches)
         # in one step, so that an error or interrupt before it leaves all as it was
         self.__dict__ = fitted.__dict__
         self._warn_of_collapse()
@@ -259,13 +290,20 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 for own, trained in zip(net.module_.parameters(), self.net_.module_.parameters(), strict=True):
                     own.requires_grad_(trained.requires_grad)
             self._warn_of_late_steps(net)
-            kl = run(net, own_rows, n_epochs=1, n_batches=n_batches, processes=processes)
-        fitted._set_learned(net, known, kl)
+            run(net, own_rows, n_epochs=1, n_batches=n_batches, processes=processes)
+        fitted._set_learned(net, known)
         self.__dict__ = fitted.__dict__  # see fit
         return self
 
     def fit_transform(
-        self, X: MatrixLike, y: None = None, *, batch: LabelsLike = None, sample_weight: ArrayLike | None = None
+        self,
+        X: MatrixLike,
+        y: None = None,
+        *,
+        batch: LabelsLike = None,
+        sample_weight: LabelsLike = None,
+        X_val: MatrixLike | None = None,
+        batch_val: LabelsLike = None,
     ) -> np.ndarray:
         """Train the autoencoder and embed X: `fit`, then `transform`.
 
@@ -277,13 +315,18 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             Ignored.
         batch, sample_weight : array-like of shape (n_samples,), default=None
             See `fit`.
+        X_val : {array-like, sparse matrix, store} of shape (n_val, n_features), default=None
+            See `fit`.
+        batch_val : array-like of shape (n_val,), default=None
+            See `fit`.
 
         Returns
         -------
         Z : {ndarray, CSR matrix} of shape (n_samples, n_components)
             See `transform`.
         """
-        return self.fit(X, batch=batch, sample_weight=sample_weight).transform(X, batch=batch)
+        self.fit(X, batch=batch, sample_weight=sample_weight, X_val=X_val, batch_val=batch_val)
+        return self.transform(X, batch=batch)
 
     def transform(
         self, X: MatrixLike, *, batch: LabelsLike = None, out: np.ndarray | PathLike | None = None
@@ -710,16 +753,17 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             settings=settings,
         )
 
-    def _set_learned(self, net, batches, kl):
+    def _set_learned(self, net, batches):
         """Set what fit learned."""
         self.net_ = net
         self.batches_ = batches
         self.n_epochs_ = len(net.history)
-        self.history_ = {term: np.array(net.history[:, name]) for term, name in HISTORY.items()}
-        kl_by_epoch = np.array(net.history[:, "kl_by_component"])
-        self.history_["active"] = np.array([self._active(kl_of_epoch).sum() for kl_of_epoch in kl_by_epoch])
-        self.active_components_ = self._active(kl)
-        self._n_features_out = kl.size
+        names = {term: name for term, name in HISTORY.items() if name in net.history[-1]}
+        self.history_ = {term: np.array(net.history[:, name]) for term, name in names.items()}
+        active = np.array([self._active(np.array(kl)) for kl in net.history[:, "kl_by_component"]])
+        self.history_["active"] = active.sum(axis=1)
+        self.active_components_ = active[-1]
+        self._n_features_out = active.shape[1]
 
     def _make_module(self, n_features, n_batches):
         # True is 1 for scikit-learn, and no number for torch
@@ -740,7 +784,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         )
 
     def _active(self, kl):
-        """Return which dimensions tell of x, from their mean KL, (J,)."""
+        """Return which dimensions tell of x, from their mean KL in an epoch, (J,)."""
         return kl > ACTIVE_KL
 
     def _warn_of_collapse(self):

@@ -300,7 +300,7 @@ def map_batches(function, rows, n_outputs, device, out=None):
     return out
 
 
-def mean_of_batches(function, rows, n_outputs, device, add_up):
+def mean_of_batches(function, rows, n_outputs, device):
     """Return the weighted mean over all rows of what `function` returns for each, float64; see `map_batches`."""
     total = weight = torch.zeros((), dtype=torch.float64)
     with torch.inference_mode():
@@ -308,4 +308,4 @@ def mean_of_batches(function, rows, n_outputs, device, add_up):
             weights = rows.weights_of(batch)
             total = total + weights @ function(*move(rows[batch], device)).double().cpu()
             weight = weight + weights.sum()
-    return (add_up(total) / add_up(weight)).numpy()
+    return (total / weight).numpy()

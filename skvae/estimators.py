@@ -92,9 +92,10 @@ class AutoencoderEmbedding(BaseEmbedding):
     history_ : dict of str to ndarray of shape (`n_epochs_`,)
         Training means of each epoch, or call of `partial_fit`, in nats a sample: "loss", "reconstruction"
         (-log p(x|z)) and "kl" (||z||^2 / 2). "kl_weight" is `latent_penalty`, and "active" the number of active
-        dimensions.
+        dimensions. "validation" is minus the `score` of `X_val` after the epoch, if `fit` was given that.
     active_components_ : ndarray of bool of shape (n_components,)
-        The dimensions whose z^2 has a mean over X above a hundredth of the largest; the others say nothing of X.
+        The dimensions whose z^2 had a mean in the last epoch above a hundredth of the largest; the others say nothing
+        of X.
 
     See Also
     --------
@@ -214,9 +215,11 @@ class BetaVAE(BaseEmbedding):
     history_ : dict of str to ndarray of shape (`n_epochs_`,)
         Training means of each epoch, or call of `partial_fit`, in nats a sample: "loss", "reconstruction"
         (-log p(x|z)) and "kl". "kl_weight" is the weight of the KL term, beta after its warm-up, and "active" the
-        number of active dimensions.
+        number of active dimensions. "validation" is about minus the `score` of `X_val` after the epoch, if `fit` was
+        given that.
     active_components_ : ndarray of bool of shape (n_components,)
-        The dimensions whose KL(q(z_j|x) || p(z_j)) has a mean over X above 0.01; the others say nothing of X.
+        The dimensions whose KL(q(z_j|x) || p(z_j)) had a mean above 0.01 in the last epoch; the others say nothing of
+        X.
 
     See Also
     --------
@@ -342,9 +345,11 @@ class BetaVSC(BaseEmbedding):
     history_ : dict of str to ndarray of shape (`n_epochs_`,)
         Training means of each epoch, or call of `partial_fit`, in nats a sample: "loss", "reconstruction"
         (-log p(x|z)) and "kl". "kl_weight" is the weight of the KL term, beta after its warm-up, and "active" the
-        number of active dimensions.
+        number of active dimensions. "validation" is about minus the `score` of `X_val` after the epoch, if `fit` was
+        given that.
     active_components_ : ndarray of bool of shape (n_components,)
-        The dimensions whose KL(q(z_j|x) || p(z_j)) has a mean over X above 0.01; the others say nothing of X.
+        The dimensions whose KL(q(z_j|x) || p(z_j)) had a mean above 0.01 in the last epoch; the others say nothing of
+        X.
 
     See Also
     --------

@@ -74,7 +74,7 @@ def uniforms(n_uniforms, like, n_samples):
         yield u.reshape(n_uniforms, 1, n_components).to(like)
 
 
-def elbo(module, x, c):
+def elbo(module, x, c, n_samples=N_SCORE_SAMPLES):
     """Return the evidence lower bound of log p(x), at beta = 1, of each row of x, shape (B,).
 
     Parameters
@@ -84,10 +84,12 @@ def elbo(module, x, c):
     x : tensor or SparseBatch of shape (B, D)
     c : tensor of shape (B, C)
         Covariates.
+    n_samples : int, default=64
+        Of z, over which the expectation is a mean.
     """
     q = module.encode(x, c)
     if module.latent.n_uniforms == 0:
         return module.log_prob(x, c, module.latent.mean(q))
-    samples = uniforms(module.latent.n_uniforms, q[0], N_SCORE_SAMPLES)
-    log_prob = sum(module.log_prob(x, c, module.latent.sample(q, u)) for u in samples) / N_SCORE_SAMPLES
+    samples = uniforms(module.latent.n_uniforms, q[0], n_samples)
+    log_prob = sum(module.log_prob(x, c, module.latent.sample(q, u)) for u in samples) / n_samples
     return log_prob - module.latent.kl(q).sum(dim=1)

@@ -378,12 +378,14 @@ def plot_history(ax: Axes, history: Mapping[str, ArrayLike]) -> list[Any]:
     Returns
     -------
     artists : list
-        The curves of reconstruction, KL and number of active dimensions, and the shaded span of the warm-up, if there
-        is one.
+        The curves of reconstruction, of held-out rows if there are any, of KL and of the number of active dimensions,
+        and the shaded span of the warm-up, if there is one.
     """
     epochs = np.arange(1, np.size(history["reconstruction"]) + 1)
     artists = ax.plot(epochs, history["reconstruction"], color=COLORS[1], label="-log p(x|z)")
     ax.set(xlabel="epoch", ylabel="-log p(x|z), nats")
+    if "validation" in history:
+        artists += ax.plot(epochs, history["validation"], color=COLORS[4], label="-ELBO, held out")
     latent_ax = ax.twinx()
     artists += latent_ax.plot(epochs, history["kl"], color=COLORS[0], label="KL(q || p)")
     artists += latent_ax.step(

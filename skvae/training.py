@@ -17,6 +17,7 @@ from skorch.history import History
 from skvae.batching import Moments, ShuffledBatches, batches_by_cost, mean_of_batches
 from skvae.callbacks import ProgressBar
 from skvae.likelihoods import is_offset
+from skvae.objectives import elbo
 from skvae.processes import OneProcess
 from skvae.schedules import SCHEDULES
 from skvae.sparse import entries, sum_entries
@@ -35,6 +36,9 @@ USUAL = {
     "counts": "raw counts, which are integers",
     "binary": "zeros and ones",
 }
+
+# Quasi-random samples of q(z|x) behind the score of held-out rows after each epoch.
+N_VALIDATION_SAMPLES = 8
 
 # Terms of the objective that are logged at each epoch: means over samples, sums over features and latent dimensions.
 TERMS = ("train_loss", "reconstruction", "kl")
@@ -82,6 +86,7 @@ class Net(NeuralNet):
     forward_pass: Any = None
     loss_share = 1.0
     last_step = None
+    held_out = None
 
     def get_iterator(self, dataset, training=False):
         return ShuffledBatches(dataset, self.n_batches, self.shuffle_generator, self.device)
@@ -123,6 +128,10 @@ class Net(NeuralNet):
         self.history.record("kl_by_component", means[len(TERMS) :])
         self.history.record("kl_weight", self.criterion_.kl_weight(self.n_steps_ - 1))
         self.history.record("train_loss_best", means[0] < best)
+        if self.held_out is not None:
+            bound = partial(elbo, self.module_, n_samples=N_VALIDATION_SAMPLES)
+            score = mean_of_batches(bound, self.held_out, self.held_out.X.shape[1], self.device)
+            self.history.record("validation", -score.item())
         if not all(map(math.isfinite, means)) or not all(part.isfinite().all() for part in self.module_.parameters()):
             raise DivergenceError(
                 f"training diverged in epoch {len(self.history)}: the loss or a weight is infinite or NaN. Expected X "
@@ -273,7 +282,7 @@ def gradients_on():
         yield
 
 
-def run(net, rows, *, n_epochs, n_batches, processes, last_step=None):
+def run(net, rows, *, n_epochs, n_batches, processes, last_step=None, held_out=None):
     """Train a net on rows, until `last_step` at the latest.
 
     Parameters
@@ -290,17 +299,15 @@ def run(net, rows, *, n_epochs, n_batches, processes, last_step=None):
         Who train.
     last_step : int, default=None
         Number of gradient steps, from the net's first, after which to stop.
-
-    Returns
-    -------
-    ndarray of shape (J,)
-        The mean of KL(q || p) over the rows of all processes for each latent dimension.
+    held_out : Rows, default=None
+        Rows on which each process judges the model after each epoch.
     """
     during = {
         "plan": {"n_epochs": n_epochs, "n_batches": n_batches, "last_step": last_step, "n_processes": processes.count},
         "n_batches": n_batches,
         "processes": processes,
         "last_step": last_step,
+        "held_out": held_out,
         # skorch would take a module itself for a part of the net
         "forward_pass": processes.wrap(net.module_).__call__,
         "loss_share": share_of_loss(rows, n_batches, processes),
@@ -323,21 +330,10 @@ def run(net, rows, *, n_epochs, n_batches, processes, last_step=None):
             # a checkpoint may have brought epochs
             net.fit_loop(rows, epochs=net.max_epochs - (len(net.history) - n_epochs_before))
         net.module_.eval()
-        kl = mean_kl(net, rows, processes)
         net.notify("on_train_end", X=rows, y=None)
     finally:
         for name in during:
             delattr(net, name)
-    return kl
-
-
-def mean_kl(net, rows, processes):
-    """Return the mean of KL(q || p) over the rows of all processes for each latent dimension, (J,)."""
-    rows.trains = False
-    module = net.module_
-    return mean_of_batches(
-        lambda x, c: module.latent.kl(module.encode(x, c)), rows, module.code_size, net.device, processes.add_up
-    )
 
 
 def share_of_loss(rows, n_batches, processes):

@@ -10,12 +10,15 @@ import pytest
 import scipy.stats
 import torch
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import clone
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.pipeline import Pipeline
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
 
-from skvae import AutoencoderEmbedding, BetaVAE, BetaVSC, make_single_cell_counts
+from skvae import AutoencoderEmbedding, BetaVAE, BetaVSC, LogNormalizer, make_single_cell_counts
 from skvae.schedules import SCHEDULES
 
 ESTIMATORS = (AutoencoderEmbedding, BetaVAE, BetaVSC)
@@ -557,7 +560,7 @@ def test_the_learning_rate_follows_its_schedule(schedule, X):
 
 
 @every_estimator
-def test_active_components_are_those_whose_mean_kl_is_not_near_zero(Estimator, X):
+def test_active_components_are_those_that_tell_of_x(Estimator):
     # data of two dimensions, and ten to describe them
     Z = np.random.default_rng(0).normal(size=(300, 2))
     low_rank = Z @ np.random.default_rng(1).normal(size=(2, 30)) + 0.5 * np.random.default_rng(2).normal(size=(300, 30))
@@ -567,6 +570,63 @@ def test_active_components_are_those_whose_mean_kl_is_not_near_zero(Estimator, X
     np.testing.assert_array_equal(
         model.active_components_, kl > (0.01 if Estimator in VARIATIONAL else 0.01 * kl.max())
     )
+
+
+@pytest.mark.parametrize("Estimator", VARIATIONAL)
+def test_a_posterior_that_is_the_same_for_all_rows_is_not_active(Estimator):
+    # without input dropout the encoder sees twice as much, and its constant posterior is not quite the prior
+    X = LogNormalizer().fit_transform(make_single_cell_counts(600, 500, random_state=0).data)
+    model = Estimator(beta=64, max_epochs=30, random_state=0).fit(X)
+    assert model.posterior(X).mean.std(axis=0).max() < 0.1
+    assert not model.active_components_.any()
+
+
+@every_estimator
+def test_held_out_rows_are_judged_after_each_epoch(Estimator, X):
+    model = Estimator(**{**SMALL, "max_epochs": 10}).fit(X[:90], X_val=X[90:])
+    validation = model.history_["validation"]
+    assert validation.shape == (10,)
+    assert validation[-1] == pytest.approx(-model.score(X[90:]), rel=1e-2)
+    assert validation[-1] < validation[0]
+    np.testing.assert_array_equal(Estimator(**{**SMALL, "max_epochs": 10}).fit(X[:90]).transform(X), model.transform(X))
+
+
+def test_early_stopping_by_held_out_rows(X):
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(40, 30)), rng.normal(size=(40, 30))
+    stop = EarlyStopping(monitor="validation", patience=3, sink=lambda _: None)
+    settings = {"learning_rate_schedule": "constant", "learning_rate": 0.01, "random_state": 0, "max_epochs": 300}
+    vae = BetaVAE(2, **settings, callbacks=[stop]).fit(noise[0], X_val=noise[1])
+    assert 4 <= vae.n_epochs_ < 300
+    assert vae.history_["validation"][:-3].min() < vae.history_["validation"][-3:].min()
+
+
+def test_held_out_rows_have_batches(X):
+    batch = np.arange(120) % 2
+    vae = BetaVAE(**SMALL).fit(X[:90], batch=batch[:90], X_val=X[90:], batch_val=batch[90:])
+    expected = -vae.score(X[90:], batch=batch[90:])
+    assert vae.history_["validation"][-1] == pytest.approx(expected, rel=1e-2)
+    with pytest.raises(ValueError, match=r"batch holds \[2\]"):
+        vae.fit(X[:90], batch=batch[:90], X_val=X[90:], batch_val=2)
+
+
+def test_held_out_rows_of_another_width_are_an_error_and_change_nothing(X):
+    vae = BetaVAE(**SMALL).fit(X)
+    before = vae.transform(X)
+    with pytest.raises(ValueError, match="X has 79 features"):
+        vae.fit(X, X_val=X[:, :79])
+    np.testing.assert_array_equal(vae.transform(X), before)
+
+
+def test_a_pipeline_transforms_held_out_rows_too(cells):
+    counts, held_out = cells.data[:90], cells.data[90:]
+    with config_context(enable_metadata_routing=True):
+        vae = BetaVAE(**SMALL).set_fit_request(X_val=True)
+        steps = [("norm", LogNormalizer()), ("vae", vae), ("kmeans", KMeans(2))]
+        pipeline = Pipeline(steps, transform_input=["X_val"]).fit(counts, X_val=held_out)
+    X, X_val = map(LogNormalizer().fit_transform, (counts, held_out))
+    plain = BetaVAE(**SMALL).fit(X, X_val=X_val)
+    np.testing.assert_array_equal(pipeline["vae"].history_["validation"], plain.history_["validation"])
 
 
 def test_the_scale_of_the_code_does_not_make_an_autoencoder_look_collapsed():

@@ -151,6 +151,12 @@ def test_training_curves_have_a_point_an_epoch():
     assert len(ax.get_legend().get_texts()) == 4
 
 
+def test_held_out_rows_have_a_curve(X):
+    vae = BetaVAE(2, kl_warmup=0, max_epochs=3, random_state=0).fit(X[:90], X_val=X[90:])
+    _, validation, _, _ = plot_history(axes_of()[0], vae.history_)
+    np.testing.assert_array_equal(validation.get_ydata(), vae.history_["validation"])
+
+
 def test_training_without_a_warm_up_has_none_drawn(X):
     vae = BetaVAE(2, kl_warmup=0, max_epochs=3, random_state=0).fit(X)
     assert len(plot_history(axes_of()[0], vae.history_)) == 3
