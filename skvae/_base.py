@@ -758,7 +758,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.net_ = net
         self.batches_ = batches
         self.n_epochs_ = len(net.history)
-        names = {term: name for term, name in HISTORY.items() if name in net.history[-1]}
+        # what each epoch knows: not all those of a checkpoint, or of a `partial_fit` after `fit`, had rows held out
+        names = {term: name for term, name in HISTORY.items() if all(name in epoch for epoch in net.history)}
         self.history_ = {term: np.array(net.history[:, name]) for term, name in names.items()}
         active = np.array([self._active(np.array(kl)) for kl in net.history[:, "kl_by_component"]])
         self.history_["active"] = active.sum(axis=1)

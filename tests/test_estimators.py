@@ -591,6 +591,12 @@ def test_held_out_rows_are_judged_after_each_epoch(Estimator, X):
     np.testing.assert_array_equal(Estimator(**{**SMALL, "max_epochs": 10}).fit(X[:90]).transform(X), model.transform(X))
 
 
+def test_epochs_without_held_out_rows_leave_none_in_the_history(X):
+    vae = BetaVAE(**SMALL).fit(X[:90], X_val=X[90:]).partial_fit(X[:90])
+    assert "validation" not in vae.history_
+    assert vae.history_["loss"].shape == (vae.n_epochs_,)
+
+
 def test_early_stopping_by_held_out_rows(X):
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(40, 30)), rng.normal(size=(40, 30))
