@@ -20,7 +20,7 @@ folder = Path(tempfile.mkdtemp())
 cells = make_single_cell_counts(n_samples=2000, random_state=0)
 anndata.AnnData(cells.data).write_h5ad(folder / "cells.h5ad")
 
-pipeline = make_pipeline(LogNormalizer(), VariableGeneSelector(1000), BetaVSC(random_state=0))
+pipeline = make_pipeline(VariableGeneSelector(1000), LogNormalizer(), BetaVSC(random_state=0))
 
 # %%
 # With AnnData and scanpy: `obsm` gets the embedding, `uns` the parameters.
@@ -30,9 +30,9 @@ embed(adata, pipeline)
 print(adata.obsm["X_betavsc"].shape, adata.uns["X_betavsc"]["params"]["betavsc__beta"])
 
 # %%
-# Or from file to file, 256 rows at a time: for more cells than memory holds, embeddings included.
+# Or from file to file: for more cells than memory holds, embeddings included.
 
-counts = RowStore(folder / "cells.h5ad", block_size=256)
+counts = RowStore(folder / "cells.h5ad")
 Z = pipeline[-1].transform(pipeline[:-1].transform(counts), out=folder / "embedding.npy")
 print(Z.filename.name, Z.shape)
 

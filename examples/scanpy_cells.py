@@ -5,6 +5,9 @@ With scanpy: neighbours and UMAP of an embedding
 `embed` puts the latent into `adata.obsm`, where scanpy's functions take it with `use_rep`, as they would take its PCA.
 """
 
+import tempfile
+from pathlib import Path
+
 import anndata
 import matplotlib.pyplot as plt
 import numpy as np
@@ -40,5 +43,8 @@ sc.pl.umap(adata, color="type", ax=axes[1], show=False, frameon=False, size=20)
 # %%
 # The embedding survives a trip through a file, with the parameters that made it.
 
+path = Path(tempfile.mkdtemp()) / "cells.h5ad"
+adata.write_h5ad(path)
+adata = anndata.read_h5ad(path)
 print(np.round(adata.obsm["X_betavsc"][:2], 2), adata.uns["X_betavsc"]["params"]["betavsc__beta"])
 plt.show()

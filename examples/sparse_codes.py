@@ -16,7 +16,8 @@ X = LogNormalizer().fit_transform(cells.data)
 vsc = BetaVSC(n_components=10, alpha=0.1, code="sparse", max_epochs=100, random_state=0)
 code = vsc.fit_transform(X)
 print(f"{type(code).__name__} {code.shape}: {code.nnz / code.shape[0]:.1f} of 10 latents active in a cell")
-print("share of the reconstruction's variance:", np.round(vsc.inverse_transform(code).var() / X.toarray().var(), 2))
+share = vsc.inverse_transform(code).var(axis=0).sum() / X.toarray().var(axis=0).sum()
+print(f"share of the genes' variance that the code reproduces: {share:.2f}")
 
 # %%
 # The share of the cells of each type that switch a latent on.

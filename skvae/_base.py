@@ -1,7 +1,6 @@
 """BaseEmbedding: an autoencoder as a scikit-learn transformer."""
 
 import math
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import copy, deepcopy
@@ -13,6 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from scipy import sparse
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -43,6 +43,7 @@ from skvae.validation import (
     index_batches,
 )
 from skvae.version import VERSION
+from skvae.warn import warn
 
 # `max_epochs="auto"`: rows seen in a run, bounds of its epochs, and the least gradient steps, which come first.
 N_ROWS = 200_000
@@ -150,7 +151,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def fit(
         self,
         X: MatrixLike,
-        y: None = None,
+        y: Any = None,
         *,
         batch: LabelsLike = None,
         sample_weight: LabelsLike = None,
@@ -204,7 +205,10 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         held_out = None
         if X_val is not None:
             X_val = check_rows(fitted, X_val, LIKELIHOODS[self.likelihood].support, reset=False)
-            held_out = Rows(X_val, np.float32, index_batches(batch_val, X_val, batches, required=True), count(batches))
+            categories = index_batches(batch_val, X_val, batches, required=True, name="batch_val")
+            held_out = Rows(X_val, np.float32, categories, count(batches))
+        elif batch_val is not None:
+            raise ValueError("batch_val is given, and X_val is None; expected both or neither.")
         with gradients_on():
             net = fitted._start_net(own_rows, n_steps, device, processes)
             run(
@@ -226,7 +230,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def partial_fit(
         self,
         X: MatrixLike,
-        y: None = None,
+        y: Any = None,
         *,
         batch: LabelsLike = None,
         sample_weight: LabelsLike = None,
@@ -298,13 +302,13 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def fit_transform(
         self,
         X: MatrixLike,
-        y: None = None,
+        y: Any = None,
         *,
         batch: LabelsLike = None,
         sample_weight: LabelsLike = None,
         X_val: MatrixLike | None = None,
         batch_val: LabelsLike = None,
-    ) -> np.ndarray:
+    ) -> np.ndarray | sparse.csr_matrix:
         """Train the autoencoder and embed X: `fit`, then `transform`.
 
         Parameters
@@ -370,7 +374,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Returns
         -------
         X_original : ndarray of shape (n_samples, n_features)
-            Dense: an expected value is nowhere exactly zero.
+            Dense: an expected value is nowhere exactly zero. Counts are those of a row of the mean total of the data of
+            `fit`; `denoise` gives each row its own.
         """
         check_is_fitted(self)
         check_structure(X)
@@ -396,7 +401,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         to_batch : str or number, default=None
             One of `batches_`: what the model expects of the rows had they been in that batch. None for their own.
         library_size : float > 0, default=None
-            Of likelihoods of counts, the total that the rows are to have; None for the total that each has.
+            Of likelihoods of counts, the total that the rows are to have; None for the total that each has. The
+            dropout of "zinb" is left out, so that the rows have it exactly.
 
         Returns
         -------
@@ -439,7 +445,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return self._map_rows(elbo, X, batch)
 
     def score(
-        self, X: MatrixLike, y: None = None, *, batch: LabelsLike = None, sample_weight: ArrayLike | None = None
+        self, X: MatrixLike, y: Any = None, *, batch: LabelsLike = None, sample_weight: ArrayLike | None = None
     ) -> float:
         """Return the mean of `score_samples` over the rows of X: comparable across beta, higher is better.
 
@@ -477,7 +483,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         Returns
         -------
-        log_likelihood : ndarray of shape (n_samples,)
+        log_likelihood : ndarray of shape (X.shape[0],)
             In nats, summed over features. Higher is better; in expectation it grows with `n_samples`.
 
         References
@@ -523,7 +529,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
             Data like that of `fit`.
         n_top : int, default=10
-            Number of features of each dimension.
+            Number of features of each dimension; all if there are fewer.
         batch : array-like of shape (n_samples,), default=None
             The batch of each row, one of `batches_`, if `fit` was given batches.
         feature_names : array-like of str of shape (n_features,), default=None
@@ -533,7 +539,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         -------
         features : Bunch
             `names`, `loadings` and `indices` of the features: ndarrays of shape (n_components, n_top), those with the
-            largest absolute loadings first.
+            largest absolute loadings first. `quantity` says of what the loadings are slopes, "E[x|z]" or
+            "log1p(E[x|z])".
 
         Examples
         --------
@@ -545,17 +552,22 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         (2, 3)
         """
         check_is_fitted(self)
-        check_scalar(n_top, "n_top", Integral, min_val=1, max_val=self.n_features_in_)
+        check_scalar(n_top, "n_top", Integral, min_val=1)
         names = check_feature_names(self, feature_names)
         Z = self._map_posterior(lambda latent, q: latent.mean(q), X, batch).astype(np.float32)
         module, device = self.net_.module_, self.net_.device
-        categories = index_batches(batch, X, self.batches_, required=True)
+        categories = index_batches(batch, Z, self.batches_, required=True)
         rows = Rows(Z, np.float32, categories, self._n_batches)
         with gradients_on():
             batches = (move(rows[batch], device) for batch in batches_by_cost(rows, self.n_features_in_))
             loadings = sum(module.slopes(z, c).double() for z, c in batches).numpy(force=True) / len(rows)
         indices = np.argsort(-np.abs(loadings), axis=1, kind="stable")[:, :n_top]
-        return Bunch(names=names[indices], loadings=np.take_along_axis(loadings, indices, axis=1), indices=indices)
+        return Bunch(
+            names=names[indices],
+            loadings=np.take_along_axis(loadings, indices, axis=1),
+            indices=indices,
+            quantity="log1p(E[x|z])" if module.likelihood.support == "counts" else "E[x|z]",
+        )
 
     @available_if(is_generative)
     def sample(self, n_samples: int = 1, *, batch: Any = None, random_state: RandomState = None) -> np.ndarray:
@@ -676,18 +688,17 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         state = dict(state)
         version, requests, net = (state.pop(name, None) for name in ("_version", "_requests", "net_"))
         if version != VERSION:
-            warnings.warn(
+            warn(
                 f"this {type(self).__name__} was saved by skvae {version}, and this is {VERSION}: what it returns may "
                 "differ. Expected the same version.",
-                UserWarning,
-                stacklevel=3,
             )
         self.__dict__.update(state)
         with config_context(enable_metadata_routing=True):
             for name, request in (requests or {}).items():
                 getattr(self, f"set_{name}_request")(**request)
         if net is not None:
-            self.net_ = self._restore_net(net)
+            with gradients_on():
+                self.net_ = self._restore_net(net)
 
     def _check_parameters(self):
         """Raise a ValueError for invalid parameters; return the device."""
@@ -734,7 +745,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         try:
             device = find_device(trained.device)
         except ValueError as error:
-            warnings.warn(f"The model is on the CPU now, where it can be used: {error}", UserWarning, stacklevel=4)
+            warn(f"The model is on the CPU now, where it can be used: {error}")
             device = torch.device("cpu")
         net = trained._make_net(module, settings, device, self.callbacks, verbose)
         net.restore(state)
@@ -791,12 +802,11 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _warn_of_collapse(self):
         n_active, n_components = self.active_components_.sum(), self.n_components
         if n_active < min(2, n_components):
-            warnings.warn(
+            warn(
                 f"{n_active} of {n_components} latent dimensions are active, see active_components_; expected "
                 f"{min(2, n_components)} or more. The others say nothing of X. Lower beta (latent_penalty), train "
                 "longer, or scale X up.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
 
     def _warn_of_early_end(self, beta):
@@ -804,21 +814,19 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         half = loss[(len(loss) - 1) // 2]
         gain, total = half - loss[-1], loss[0] - loss[-1]
         if gain > MAX_LATE_GAIN * abs(total):
-            warnings.warn(
+            warn(
                 f"the loss still fell by {gain:.3g} nats a sample in the second half of {len(loss)} epochs, "
                 f"{gain / total:.0%} of its fall since the first; expected less than {MAX_LATE_GAIN:.0%}. Raise "
                 "max_epochs or learning_rate.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
 
     def _warn_of_late_steps(self, net):
         if net.learning_rate_factor(net.n_steps_) == 0:
-            warnings.warn(
+            warn(
                 f"the learning rate is 0 since {net.n_steps_} gradient steps were taken: no further ones train. Set "
                 "max_steps to the number of all steps, or learning_rate_schedule='constant', before the first call.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
 
     def _map_posterior(self, function, X, batch, out=None):

@@ -17,7 +17,7 @@ def embed(
     layer: str | None = None,
     key_added: str | None = None,
     batch_key: str | None = None,
-) -> BaseEstimator:
+) -> None:
     """Embed the cells of an AnnData object, in memory or backed.
 
     An estimator that is not fitted is fitted first, one that is only transforms. `adata` changes once all is done: if
@@ -32,7 +32,8 @@ def embed(
         One of skvae, or a pipeline that ends in one: what it does not get by itself, such as log1p-normalised counts,
         `adata` must hold.
     layer : str, default=None
-        The layer to embed; None for X.
+        The layer to embed; None for X. That of a backed `adata` anndata loads: give `RowStore(path, layer=...)` to the
+        estimator itself where it must not.
     key_added : str, default=None
         None for `X_` and the name of the estimator's class, of a pipeline the last one's, in lower case.
     batch_key : str, default=None

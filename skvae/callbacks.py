@@ -1,7 +1,6 @@
 """Callbacks of training: a progress bar, and checkpoints from which a fit that was killed goes on."""
 
 import hashlib
-import warnings
 from numbers import Integral
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from skvae.files import remove_parts
 from skvae.persistence import read, understanding, write
 from skvae.progress import progress_bar
 from skvae.types import PathLike
+from skvae.warn import warn
 
 KIND = "checkpoint of a fit"
 
@@ -101,6 +101,7 @@ class FitCheckpoint(Callback):
             **net.settings["params"],
             **net.plan,
             "data": net.processes.gather(np.array([digest(X)])),
+            "held_out": None if net.held_out is None else digest(net.held_out),
         }
         if net.processes.index == 0:
             remove_parts(self.path)
@@ -134,11 +135,9 @@ class FitCheckpoint(Callback):
         if saved["is_finished"]:
             net.max_epochs = len(net.history)
         elif others:
-            warnings.warn(
+            warn(
                 f"the fit goes on from {self.path} after {len(net.history)} epochs, but what the callbacks {others} "
                 "learned in these is lost; expected none that decide by earlier epochs.",
-                UserWarning,
-                stacklevel=2,
             )
 
     def _write(self, net, is_finished):

@@ -64,8 +64,9 @@ class AutoencoderEmbedding(BaseEmbedding):
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
         Course of the step size: "cosine" rises over the first tenth of the steps and falls to 0 at the last.
     callbacks : list of skorch callbacks, default=None
-        Learning rate schedules, loggers, `FitCheckpoint`, used as they are, not copied. There is no validation set:
-        those that monitor a value have `train_loss`. skorch's checkpoint with `load_best` needs `f_criterion=None`.
+        Learning rate schedules, loggers, `FitCheckpoint`, used as they are, not copied. Those that monitor a value
+        have `train_loss`, and with `X_val` of `fit` also `validation`. skorch's checkpoint with `load_best` needs
+        `f_criterion=None`.
     device : str, default="cpu"
         Where the network is trained and used, such as "cuda" or "cuda:1"; "auto" is the accelerator, if there is one.
     distributed : bool, default=False
@@ -187,8 +188,9 @@ class BetaVAE(BaseEmbedding):
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
         Course of the step size: "cosine" rises over the first tenth of the steps and falls to 0 at the last.
     callbacks : list of skorch callbacks, default=None
-        Learning rate schedules, loggers, `FitCheckpoint`, used as they are, not copied. There is no validation set:
-        those that monitor a value have `train_loss`. skorch's checkpoint with `load_best` needs `f_criterion=None`.
+        Learning rate schedules, loggers, `FitCheckpoint`, used as they are, not copied. Those that monitor a value
+        have `train_loss`, and with `X_val` of `fit` also `validation`. skorch's checkpoint with `load_best` needs
+        `f_criterion=None`.
     device : str, default="cpu"
         Where the network is trained and used, such as "cuda" or "cuda:1"; "auto" is the accelerator, if there is one.
     distributed : bool, default=False
@@ -228,8 +230,8 @@ class BetaVAE(BaseEmbedding):
 
     Notes
     -----
-    Sums run over features and latent dimensions, and the squared error has its factor 1/2. Where the loss is the
-    squared error without it, as in the report, the same beta weighs half as much: the report's 2 is 1 here.
+    Sums run over features and latent dimensions, and the squared error of "unit_gaussian" has its factor 1/2. Where the
+    loss is the squared error without it, as in the report, the same beta weighs half as much: its 2 is 1 here.
 
     References
     ----------
@@ -317,8 +319,9 @@ class BetaVSC(BaseEmbedding):
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
         Course of the step size: "cosine" rises over the first tenth of the steps and falls to 0 at the last.
     callbacks : list of skorch callbacks, default=None
-        Learning rate schedules, loggers, `FitCheckpoint`, used as they are, not copied. There is no validation set:
-        those that monitor a value have `train_loss`. skorch's checkpoint with `load_best` needs `f_criterion=None`.
+        Learning rate schedules, loggers, `FitCheckpoint`, used as they are, not copied. Those that monitor a value
+        have `train_loss`, and with `X_val` of `fit` also `validation`. skorch's checkpoint with `load_best` needs
+        `f_criterion=None`.
     device : str, default="cpu"
         Where the network is trained and used, such as "cuda" or "cuda:1"; "auto" is the accelerator, if there is one.
     distributed : bool, default=False
@@ -400,7 +403,7 @@ class BetaVSC(BaseEmbedding):
 
     def transform(
         self, X: MatrixLike, *, batch: LabelsLike = None, out: np.ndarray | PathLike | None = None
-    ) -> np.ndarray | sparse.csr_array:
+    ) -> np.ndarray | sparse.csr_matrix:
         """Embed X: return the mean of q(z|x) or a sparse code for each row.
 
         Parameters

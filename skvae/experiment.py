@@ -8,7 +8,6 @@ import itertools
 import json
 import statistics
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -29,6 +28,7 @@ from skvae.metrics import clustering_report
 from skvae.preprocessing import LogNormalizer
 from skvae.progress import progress_bar
 from skvae.types import PathLike
+from skvae.warn import warn
 
 DATASETS = {"simulated": lambda: make_single_cell_counts(random_state=0), "pbmc3k": fetch_pbmc3k}
 
@@ -177,9 +177,7 @@ def run(name, model, X, target, *, seed=0, map_dimensions=(2, 3), report=lambda 
     latent = model.transform(X)
     constant = not np.ptp(latent, axis=0).any()
     if constant:
-        warnings.warn(
-            f"{name}, seed {seed}: all dimensions of the latent collapsed, every cell has the same one.", stacklevel=2
-        )
+        warn(f"{name}, seed {seed}: all dimensions of the latent collapsed, every cell has the same one.")
     # On a constant the PCA that t-SNE starts from is NaN, and so is the map.
     tsne = {"perplexity": PERPLEXITY, "init": "random" if constant else "pca", "random_state": seed}
     maps = {}

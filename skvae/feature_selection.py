@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, check_non_negative, valida
 
 from skvae.stores import RowStore, find_store
 from skvae.types import MatrixLike
-from skvae.validation import check_size, check_structure, without_duplicates
+from skvae.validation import check_size, check_structure, first_values, warn_of_fractions, without_duplicates
 
 ACCEPTED = {"accept_sparse": "csr", "dtype": (np.float64, np.float32)}
 
@@ -80,7 +80,7 @@ class VariableGeneSelector(SelectorMixin, BaseEstimator):
         self.n_top = n_top
         self.theta = theta
 
-    def fit(self, X: MatrixLike, y: None = None) -> Self:
+    def fit(self, X: MatrixLike, y: Any = None) -> Self:
         """Compute the variance of each gene's residuals.
 
         Parameters
@@ -99,6 +99,11 @@ class VariableGeneSelector(SelectorMixin, BaseEstimator):
         ------
         ValueError
             For negative counts.
+
+        Warns
+        -----
+        UserWarning
+            If X holds fractions: normalised counts vary for other reasons.
         """
         self._validate_params()
         store = find_store(X, maps=False)
@@ -107,10 +112,13 @@ class VariableGeneSelector(SelectorMixin, BaseEstimator):
             X = validate_data(self, X, **ACCEPTED)
             check_size(X, "VariableGeneSelector")
             check_non_negative(X, "VariableGeneSelector, which expects counts")
-            blocks = [X]
+            first, blocks = X, [X]
         else:
             validate_data(self, store, skip_check_array=True)
             X, blocks = store, store.map(check_block)
+            first = blocks[: store.block_size]
+        remedy = "so put VariableGeneSelector before a step that normalises them."
+        warn_of_fractions(first_values(first), remedy)
         self.residual_variances_ = residual_variances(partial(read_counts, blocks), X.shape, self.theta)
         return self
 

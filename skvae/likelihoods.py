@@ -67,6 +67,10 @@ class Likelihood(nn.Module):
         """Return E[x|z], shape (B, D); of counts in rows of a total (B, 1), by default the mean one of the data."""
         raise NotImplementedError
 
+    def denoised(self, h, total=None):
+        """Return E[x|z] without what the measurement is to blame for, shape (B, D); see `mean`."""
+        return self.mean(h, total)
+
     def sample(self, h, random_state):
         """Return x ~ p(x|z), an ndarray (B, D), drawn with a RandomState."""
         raise NotImplementedError
@@ -230,6 +234,9 @@ class ZeroInflatedNegativeBinomial(Likelihood):
 
     def mean(self, h, total=None):
         return torch.sigmoid(-self.dropout(h)) * self.counts.mean(h, total)
+
+    def denoised(self, h, total=None):
+        return self.counts.mean(h, total)
 
     def sample(self, h, random_state):
         dropout = torch.sigmoid(self.dropout(h)).numpy(force=True)

@@ -206,12 +206,13 @@ class Autoencoder(nn.Module):
         return torch.stack([torch.autograd.grad(total, u, retain_graph=True)[0] for total in weighted.sum(dim=0)])
 
     def denoise(self, x, c, total=None, to=None):
-        """Return E[x|z], shape (B, D), at the mean of q(z|x).
+        """Return E[x|z] without dropout, shape (B, D), at the mean of q(z|x).
 
         It is for rows of a total and covariates `to`, (1, C), by default the rows' own.
         """
         z = self.latent.mean(self.encode(x, c))
-        return self.mean(z, c if to is None else to.to(c).expand_as(c), totals(x) if total is None else total)
+        h = self.decode(z, c if to is None else to.to(c).expand_as(c))
+        return self.likelihood.denoised(h, totals(x) if total is None else total)
 
     def log_prob(self, x, c, z):
         """Return log p(x|z), shape (B,)."""

@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
-from sklearn.utils import Bunch, check_array
+from sklearn.utils import Bunch, check_array, check_consistent_length, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
+from skvae.likelihoods import LIKELIHOODS
 from skvae.types import Axes, LabelsLike, MatrixLike, Names
 from skvae.validation import check_feature_names
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 # Paul Tol's "muted" scheme: distinct also for colour-blind readers. Labels beyond nine begin again, with other markers.
 COLORS = ("#CC6677", "#332288", "#DDCC77", "#117733", "#88CCEE", "#882255", "#44AA99", "#999933", "#AA4499")
 MARKERS = "o^sDv*PX"
+MISSING = "lightgray"
 
 # Points up to which those of a vector graphic are drawn one by one.
 MAX_VECTOR_POINTS = 20_000
@@ -58,7 +61,7 @@ def make_figure(
 
 
 def plot_embedding(
-    ax: Axes, Z: ArrayLike, labels: LabelsLike = None, names: Names = None, *, legend: bool = True
+    ax: Axes, Z: MatrixLike, labels: LabelsLike = None, names: Names = None, *, legend: bool = True
 ) -> list[Any]:
     """Draw embedded points, coloured by categories or by numbers.
 
@@ -66,11 +69,11 @@ def plot_embedding(
     ----------
     ax : Axes
         Three-dimensional if Z is.
-    Z : array-like of shape (n_samples, 2) or (n_samples, 3)
+    Z : {array-like, sparse matrix} of shape (n_samples, 2) or (n_samples, 3)
         Embedded points. Above 20,000 they are one bitmap in PDF and SVG files too.
     labels : array-like of shape (n_samples,), default=None
         The category of each point: strings, a pandas categorical, or integers. Floats are numbers on a colour scale,
-        where the largest come on top. None for one colour.
+        where the largest come on top. Points whose label is missing (None, NaN) are grey. None for one colour.
     names : sequence, default=None
         The categories in the order of legend and colours, which are theirs whether a point has them or not: so a type
         keeps its colour from plot to plot. Integers are indices into them. None for the order of a pandas categorical,
@@ -81,12 +84,14 @@ def plot_embedding(
     Returns
     -------
     artists : list of PathCollection
-        One a category, in the order of the legend; of numbers a single one.
+        One a category, in the order of the legend, and a last one of points without a label, if there are any; of
+        numbers a single one.
 
     Raises
     ------
     ValueError
-        If Z has neither 2 nor 3 columns, Axes and Z differ in their dimensions, or a label is none of `names`.
+        If Z has neither 2 nor 3 columns, Axes and Z differ in their dimensions, labels and Z in their length, or a
+        label is none of `names`.
 
     Examples
     --------
@@ -97,43 +102,65 @@ def plot_embedding(
     >>> [artist.get_label() for artist in artists]
     ['B', 'NK']
     """
-    Z = np.asarray(Z)
-    if Z.ndim != 2 or Z.shape[1] not in (2, 3):
+    Z = check_points(ax, Z)
+    if labels is None:
+        artists = [ax.scatter(*Z.T, color=COLORS[1], **style_of(Z))]
+    elif categories_of(labels) is None and column_or_1d(labels).dtype.kind == "f":
+        from matplotlib import colormaps
+
+        values = column_or_1d(labels)
+        check_consistent_length(Z, values)
+        order = np.argsort(np.where(np.isnan(values), -np.inf, values))
+        colors = {"c": values[order], "cmap": colormaps["viridis"].with_extremes(bad=MISSING), "plotnonfinite": True}
+        artists = [ax.scatter(*Z[order].T, **colors, **style_of(Z))]
+        if legend:
+            ax.figure.colorbar(artists[0], ax=ax)
+    else:
+        artists = draw_categories(ax, Z, *index_labels(labels, names, Z))
+        if legend:
+            add_legend(ax, artists)
+    return artists
+
+
+def check_points(ax, Z):
+    """Return points, dense, that suit the Axes, and take the ticks off these."""
+    Z = check_dense(Z, ensure_min_samples=0)
+    if Z.shape[1] not in (2, 3):
         raise ValueError(f"Z has the shape {Z.shape}, must have 2 or 3 columns.")
     if (ax.name == "3d") != (Z.shape[1] == 3):
         raise ValueError(f"Z has {Z.shape[1]} columns, but the Axes are {ax.name}; expected 3d for 3 columns alone.")
-    style = {
+    ax.set(xticks=[], yticks=[])
+    if Z.shape[1] == 3:
+        ax.set(zticks=[])
+        ax.set_box_aspect(None, zoom=1.3)
+    return Z
+
+
+def check_dense(Z, ensure_min_samples=1):
+    """Return an array of the embedded samples, which may be sparse."""
+    Z = check_array(Z, accept_sparse=True, ensure_min_samples=ensure_min_samples, input_name="Z")
+    return Z.toarray() if issparse(Z) else Z
+
+
+def style_of(Z):
+    """Return how points are drawn: the smaller, the more there are."""
+    return {
         "s": np.clip(200 / np.sqrt(len(Z) + 1), 0.5, 12),
         "linewidths": 0,
         "alpha": 0.8,
         "rasterized": len(Z) > MAX_VECTOR_POINTS,
     }
-    if labels is not None and np.asarray(labels).dtype.kind == "f":
-        order = np.argsort(labels)
-        artists = [ax.scatter(*Z[order].T, c=np.asarray(labels)[order], cmap="viridis", **style)]
-        if legend:
-            ax.figure.colorbar(artists[0], ax=ax)
-    elif labels is None:
-        artists = [ax.scatter(*Z.T, color=COLORS[1], **style)]
-    else:
-        index, names = index_labels(labels, names)
-        artists = [
-            ax.scatter(
-                *Z[index == label].T,
-                color=COLORS[label % len(COLORS)],
-                marker=MARKERS[label // len(COLORS) % len(MARKERS)],
-                label=name,
-                **style,
-            )
-            for label, name in enumerate(names)
-        ]
-        if legend:
-            add_legend(ax, artists)
-    ax.set(xticks=[], yticks=[])
-    if Z.shape[1] == 3:
-        ax.set(zticks=[])
-        ax.set_box_aspect(None, zoom=1.3)
-    return artists
+
+
+def draw_categories(ax, Z, index, names):
+    """Draw the points of each category, and in grey those of none, whose index is -1."""
+    looks = [(label, name, COLORS[label % len(COLORS)], label // len(COLORS)) for label, name in enumerate(names)]
+    if (index < 0).any():
+        looks.append((-1, "missing", MISSING, 0))
+    return [
+        ax.scatter(*Z[index == label].T, color=color, marker=MARKERS[round_ % len(MARKERS)], label=name, **style_of(Z))
+        for label, name, color, round_ in looks
+    ]
 
 
 def add_legend(ax, artists):
@@ -143,29 +170,44 @@ def add_legend(ax, artists):
         handle.set_sizes([30])
 
 
-def index_labels(labels, names=None):
-    """Return the index of each label among the names, and the names; see `plot_embedding`."""
+def categories_of(labels):
+    """Return the categories of a pandas Categorical or a Series of one, None of other labels."""
+    return getattr(getattr(labels, "cat", labels), "categories", None)
+
+
+def index_labels(labels, names, Z):
+    """Return the index of each label among the names, -1 for a missing one, and the names; see `plot_embedding`."""
     if names is None:
-        # those of a pandas Series are at its `cat`
-        names = getattr(getattr(labels, "cat", labels), "categories", None)
-    labels = np.asarray(labels)
+        names = categories_of(labels)
+    labels = column_or_1d(labels)
+    check_consistent_length(Z, labels)
+    present = np.array([not is_missing(label) for label in labels.tolist()], dtype=bool)
+    index = np.full(len(labels), -1)
+    labels = labels[present]
     if names is None:
-        names, index = np.unique(labels, return_inverse=True)
-        return index, names
-    if labels.dtype.kind in "iu" and np.asarray(names).dtype.kind not in "iu":
+        names, index[present] = np.unique(labels, return_inverse=True)
+    elif labels.dtype.kind in "iu" and np.asarray(names).dtype.kind not in "iu":
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
             raise ValueError(f"labels has {labels.min()} to {labels.max()}, must be indices of the {len(names)} names.")
-        return labels, names
-    places = {name: index for index, name in enumerate(names)}
-    unknown = sorted(set(labels.tolist()) - set(places), key=str)
-    if unknown:
-        raise ValueError(f"labels has {unknown}, must be among the names {list(names)}.")
-    return np.array([places[label] for label in labels.tolist()], dtype=int), names
+        index[present] = labels
+    else:
+        places = {name: index for index, name in enumerate(names)}
+        unknown = sorted(set(labels.tolist()) - set(places), key=str)
+        if unknown:
+            raise ValueError(f"labels has {unknown}, must be among the names {list(names)}.")
+        index[present] = [places[label] for label in labels.tolist()]
+    return index, names
+
+
+def is_missing(label):
+    """Return whether a label is None, NaN, or pandas' NA, of which not even this is known."""
+    same = label == label
+    return label is None or not isinstance(same, (bool, np.bool_)) or not same
 
 
 def plot_clusters(
     axes: Sequence[Axes],
-    Z: ArrayLike,
+    Z: MatrixLike,
     labels: ArrayLike,
     clusters: ArrayLike,
     centroids: ArrayLike | None = None,
@@ -181,7 +223,7 @@ def plot_clusters(
     ----------
     axes : sequence of two Axes
         For the types and for the clusters.
-    Z : array-like of shape (n_samples, 2) or (n_samples, 3)
+    Z : {array-like, sparse matrix} of shape (n_samples, 2) or (n_samples, 3)
         Embedded points.
     labels : array-like of shape (n_samples,)
         Known types, see `plot_embedding`.
@@ -200,16 +242,20 @@ def plot_clusters(
         Points by type, points by matched type, and centroids if there are any.
     """
     types_ax, clusters_ax = axes
-    types, names = index_labels(labels, names)
-    _, clusters = np.unique(clusters, return_inverse=True)
-    artists = plot_embedding(types_ax, Z, types, names, legend=False)
+    Z = check_points(types_ax, Z)
+    check_points(clusters_ax, Z)
+    check_consistent_length(Z, clusters)
+    types, names = index_labels(labels, names, Z)
+    _, clusters = np.unique(column_or_1d(clusters), return_inverse=True)
+    artists = draw_categories(types_ax, Z, types, names)
     types_ax.set(title="known types")
     n_colors = max(len(names), clusters.max() + 1)
     shared = np.zeros((n_colors, n_colors), dtype=int)
-    np.add.at(shared, (clusters, types), 1)
+    known = types >= 0
+    np.add.at(shared, (clusters[known], types[known]), 1)
     _, matched_type = linear_sum_assignment(shared, maximize=True)
     matched_names = [names[type_] if type_ < len(names) else "" for type_ in range(n_colors)]
-    matched = plot_embedding(clusters_ax, Z, matched_type[clusters], matched_names, legend=False)
+    matched = draw_categories(clusters_ax, Z, matched_type[clusters], matched_names)
     if legend:
         add_legend(clusters_ax, artists)
     artists += matched
@@ -248,7 +294,7 @@ def plot_scores(ax: Axes, scores: ArrayLike, row_names: Sequence[str], column_na
     return [image, *texts]
 
 
-def plot_activation(ax: Axes, Z: ArrayLike, labels: ArrayLike, names: Names = None) -> "AxesImage":
+def plot_activation(ax: Axes, Z: MatrixLike, labels: ArrayLike, names: Names = None) -> "AxesImage":
     """Draw a heat map of the mean of each latent dimension over the samples of each label.
 
     Of `posterior(X).activation`, which are probabilities, it shows which gates of a `BetaVSC` the samples open.
@@ -257,10 +303,10 @@ def plot_activation(ax: Axes, Z: ArrayLike, labels: ArrayLike, names: Names = No
     ----------
     ax : Axes
         Where to draw.
-    Z : array-like of shape (n_samples, n_components)
+    Z : {array-like, sparse matrix} of shape (n_samples, n_components)
         Embedded samples, or their activations.
     labels : array-like of shape (n_samples,)
-        Category of each sample, see `plot_embedding`.
+        Category of each sample, see `plot_embedding`. Samples without one are left out.
     names : sequence, default=None
         The categories from top to bottom.
 
@@ -269,9 +315,9 @@ def plot_activation(ax: Axes, Z: ArrayLike, labels: ArrayLike, names: Names = No
     image : AxesImage
         For a colour bar. Zero is white; where nothing is negative, all colours are for what is positive.
     """
-    index, names = index_labels(labels, names)
-    Z = np.asarray(Z)
-    present = np.unique(index)
+    Z = check_dense(Z)
+    index, names = index_labels(labels, names, Z)
+    present = np.unique(index[index >= 0])
     means = np.full((len(names), Z.shape[1]), np.nan)
     means[present] = [Z[index == label].mean(axis=0) for label in present]
     largest = np.nanmax(np.abs(means))
@@ -307,7 +353,7 @@ def plot_loadings(ax: Axes, features: Bunch, component: int) -> "BarContainer":
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_yticks(range(len(loadings)), features.names[component])
     ax.invert_yaxis()
-    ax.set(title=f"latent dimension {component}", xlabel="change of the expected value per unit of z")
+    ax.set(title=f"latent dimension {component}", xlabel=f"change of {features.quantity} per unit of z")
     return bars
 
 
@@ -343,16 +389,19 @@ def plot_traversal(
     Returns
     -------
     lines : list of Line2D
-        The feature that changes most first. The value at the mean of the dimension is zero.
+        The feature that changes most first; of counts by log1p of the expected value, as in `component_features`. The
+        value at the mean of the dimension is zero.
     """
-    Z = check_array(Z, accept_sparse=True)
-    Z = Z.toarray() if issparse(Z) else Z
+    check_is_fitted(model)
+    Z = check_dense(Z)
     names = check_feature_names(model, feature_names)
     low, high = np.percentile(Z[:, component], [1, 99])
     way = np.linspace(low, high, 30)
     points = np.repeat(Z.mean(axis=0, keepdims=True), len(way) + 1, axis=0)
     points[1:, component] = way
-    mean, *values = model.inverse_transform(points, batch=batch)
+    values = model.inverse_transform(points, batch=batch)
+    of_counts = LIKELIHOODS[model.likelihood].support == "counts"
+    mean, *values = np.log1p(values) if of_counts else values
     changes = np.array(values) - mean
     top = np.argsort(-np.ptp(changes, axis=0))[:n_top]
     lines = [
@@ -360,7 +409,7 @@ def plot_traversal(
         for place, feature in enumerate(top)
     ]
     ax.axhline(0, color="black", linewidth=0.8)
-    ax.set(xlabel=f"z, dimension {component}", ylabel="change of the expected value")
+    ax.set(xlabel=f"z, dimension {component}", ylabel=f"change of {'log1p(E[x|z])' if of_counts else 'E[x|z]'}")
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return lines
 
@@ -373,7 +422,7 @@ def plot_history(ax: Axes, history: Mapping[str, ArrayLike]) -> list[Any]:
     ax : Axes
         Where to draw.
     history : dict of str to ndarray of shape (n_epochs,)
-        An estimator's `history_`, in nats a sample.
+        An estimator's `history_`, in nats a sample; its docstring says what the terms are.
 
     Returns
     -------
@@ -382,12 +431,13 @@ def plot_history(ax: Axes, history: Mapping[str, ArrayLike]) -> list[Any]:
         and the shaded span of the warm-up, if there is one.
     """
     epochs = np.arange(1, np.size(history["reconstruction"]) + 1)
-    artists = ax.plot(epochs, history["reconstruction"], color=COLORS[1], label="-log p(x|z)")
+    marker = "o" if len(epochs) == 1 else None  # a line of one point is none
+    artists = ax.plot(epochs, history["reconstruction"], color=COLORS[1], label="-log p(x|z)", marker=marker)
     ax.set(xlabel="epoch", ylabel="-log p(x|z), nats")
     if "validation" in history:
-        artists += ax.plot(epochs, history["validation"], color=COLORS[4], label="-ELBO, held out")
+        artists += ax.plot(epochs, history["validation"], color=COLORS[4], label="held out", marker=marker)
     latent_ax = ax.twinx()
-    artists += latent_ax.plot(epochs, history["kl"], color=COLORS[0], label="KL(q || p)")
+    artists += latent_ax.plot(epochs, history["kl"], color=COLORS[0], label="KL", marker=marker)
     artists += latent_ax.step(
         epochs, history["active"], color=COLORS[3], where="mid", linestyle="--", label="active dimensions"
     )

@@ -17,13 +17,15 @@ from sklearn.utils.validation import check_non_negative, validate_data
 from skvae.stores import find_store
 from skvae.types import MatrixLike
 from skvae.validation import check_structure, without_duplicates
+from skvae.warn import warn
 
 
 class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Turn counts into log1p(count / total of the cell * target_sum).
 
     The totals of the cells, which measure the sequencing more than the cell, become equal; the logarithm tempers the
-    few genes that dominate. It learns nothing from the data: `fit` only validates. Sparse in, sparse out.
+    few genes that dominate. A total is that of the columns given. It learns nothing from the data: `fit` only
+    validates. Sparse in, sparse out.
 
     Parameters
     ----------
@@ -61,7 +63,7 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def __init__(self, *, target_sum: float = 1e4) -> None:
         self.target_sum = target_sum
 
-    def fit(self, X: MatrixLike, y: None = None) -> Self:
+    def fit(self, X: MatrixLike, y: Any = None) -> Self:
         """Validate the parameters and X.
 
         Parameters
@@ -137,10 +139,9 @@ def log_normalize(X, target_sum):
     totals = row_sums(X)
     empty = totals == 0
     if empty.any():
-        warnings.warn(
+        warn(
             f"{empty.sum()} of {len(totals)} rows of X have no counts and stay zero; expected a positive total. "
             "quality_control drops such cells.",
-            stacklevel=3,
         )
     scale = (target_sum / np.where(empty, 1, totals)).astype(X.dtype)
     if sparse.issparse(X):

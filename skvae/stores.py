@@ -47,8 +47,8 @@ class RowStore:
     layer : str, default=None
         Of a name, the layer to open instead of X.
     block_size : int >= 1, default=None
-        Rows that are read at a time, from one place. None for a megabyte of them, or a chunk of the file if that is
-        larger.
+        Rows that training and gene selection read at a time, from one place. None for a megabyte of them, or a chunk
+        of the file if that is larger. What needs no shuffling, such as `transform`, reads as many as it can take.
     buffer_size : int >= 1, default=None
         Rows that are mixed at a time, from many places. None for 128 megabytes of them; while it is filled, a buffer
         takes twice its size.

@@ -104,6 +104,11 @@ class Net(NeuralNet):
                 raise
             raise StopTraining from None
 
+    def record_best(self, name):
+        """Record whether a value of this epoch is the least so far, which callbacks of skorch may ask for."""
+        before = [epoch[name] for epoch in self.history[:-1] if name in epoch]
+        self.history.record(f"{name}_best", self.history[-1, name] < min(before, default=math.inf))
+
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """Train for an epoch, and record the mean of each term over the samples.
 
@@ -122,16 +127,16 @@ class Net(NeuralNet):
             self.notify("on_batch_end", batch=batch, training=training, **step)
         *sums, n_samples = self.processes.add_up(torch.cat([sums, sums.new_tensor([n_samples])])).tolist()
         means = [total / n_samples for total in sums]
-        best = min((epoch["train_loss"] for epoch in self.history[:-1]), default=math.inf)
         for term, mean in zip(TERMS, means, strict=False):
             self.history.record(term, mean)
         self.history.record("kl_by_component", means[len(TERMS) :])
         self.history.record("kl_weight", self.criterion_.kl_weight(self.n_steps_ - 1))
-        self.history.record("train_loss_best", means[0] < best)
+        self.record_best("train_loss")
         if self.held_out is not None:
             bound = partial(elbo, self.module_, n_samples=N_VALIDATION_SAMPLES)
             score = mean_of_batches(bound, self.held_out, self.held_out.X.shape[1], self.device)
             self.history.record("validation", -score.item())
+            self.record_best("validation")
         if not all(map(math.isfinite, means)) or not all(part.isfinite().all() for part in self.module_.parameters()):
             raise DivergenceError(
                 f"training diverged in epoch {len(self.history)}: the loss or a weight is infinite or NaN. Expected X "

@@ -1,7 +1,5 @@
 """Validation of what the estimators' methods are given, beyond what scikit-learn checks."""
 
-import math
-import warnings
 from numbers import Integral
 
 import numpy as np
@@ -10,6 +8,7 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.validation import _check_sample_weight, check_non_negative, validate_data
 
 from skvae.stores import find_store
+from skvae.warn import warn
 
 FLOATS = (np.float64, np.float32)
 
@@ -79,8 +78,9 @@ def check_rows(estimator, X, support, *, reset=True):
         check_support(block, support, type(estimator).__name__)
         return block
 
-    warn_of_values(store[: store.block_size], support)
-    return store.map(check_block)
+    checked = store.map(check_block)
+    warn_of_values(checked[: store.block_size], support)
+    return checked
 
 
 def check_size(X, estimator):
@@ -104,26 +104,34 @@ def check_support(X, support, estimator):
 
 def warn_of_values(X, support):
     """Warn if the first values of X look like counts where real numbers are expected, or the other way round."""
-    values = X.data if issparse(X) else X
-    sample = values.ravel(order="K")[:N_CHECKED]  # in the order in memory, which needs no copy
+    values = first_values(X)
     if support == "counts":
-        fractions = sample[sample != np.rint(sample)]
-        if len(fractions):
-            warnings.warn(
-                f"X holds {fractions[0]}; expected counts, integers >= 0, for a likelihood of counts. Normalised data "
-                "suit 'gaussian'.",
-                UserWarning,
-                stacklevel=4,
-            )
-    elif support == "real":
-        share_of_zeros = 1 - X.nnz / math.prod(X.shape) if issparse(X) else np.mean(sample == 0)
-        if share_of_zeros > 0.5 and sample.max(initial=0) > 1 and (sample >= 0).all() and (sample % 1 == 0).all():
-            warnings.warn(
-                "X looks like raw counts: integers >= 0, most of them 0. A Gaussian likelihood expects real numbers "
-                "of similar scale: put LogNormalizer() before, or set likelihood='nb'.",
-                UserWarning,
-                stacklevel=4,
-            )
+        warn_of_fractions(values, "for a likelihood of counts. Normalised data suit 'gaussian'.")
+    elif support == "real" and looks_like_counts(X, values):
+        warn(
+            "X looks like raw counts: integers >= 0, most of them 0. A Gaussian likelihood expects real numbers of "
+            "similar scale: put LogNormalizer() before, or set likelihood='nb'.",
+        )
+
+
+def warn_of_fractions(values, remedy):
+    """Warn unless the values are counts."""
+    fractions = values[values != np.rint(values)]
+    if len(fractions):
+        warn(f"X holds {fractions[0]}; expected counts, integers >= 0, {remedy}")
+
+
+def looks_like_counts(X, values):
+    """Return whether most of X is zero, and the rest positive integers, not all of them 1."""
+    share = values.astype(bool).mean() if len(values) else 0
+    if issparse(X):
+        share *= X.nnz / (X.shape[0] * X.shape[1])
+    return share < 0.5 and values.max(initial=0) > 1 and (values >= 0).all() and (values % 1 == 0).all()
+
+
+def first_values(X):
+    """Return about the first `N_CHECKED` values of X, without those that a sparse one does not store."""
+    return X.data[:N_CHECKED] if issparse(X) else X[: 1 + N_CHECKED // X.shape[1]].ravel()
 
 
 def check_feature_names(estimator, feature_names):
@@ -164,8 +172,10 @@ def find_batches(batch, X):
         raise ValueError(f"batch mixes types, such as {set(map(type, labels))}; expected strings or numbers.") from None
 
 
-def index_batches(batch, X, known, *, required):
+def index_batches(batch, X, known, *, required, name="batch"):
     """Return the index of each row's batch in `known`, the batches of `fit`; zeros without labels.
+
+    In messages `batch` has the name that the user knows it by.
 
     Raises
     ------
@@ -175,21 +185,21 @@ def index_batches(batch, X, known, *, required):
     """
     if batch is None:
         if known is not None and required:
-            raise ValueError(f"batch is None; expected the batch of each row, one of {known.tolist()}, as in fit.")
+            raise ValueError(f"{name} is None; expected the batch of each row, one of {known.tolist()}, as in fit.")
         return np.broadcast_to(0, X.shape[:1])
     if known is None:
-        raise ValueError(f"batch == {batch!r}, must be None: fit was given none.")
-    labels = check_labels(batch, X)
+        raise ValueError(f"{name} == {batch!r}, must be None: fit was given none.")
+    labels = check_labels(batch, X, name)
     unknown = sorted(set(labels.tolist()) - set(known.tolist()), key=str)
     if unknown:
-        raise ValueError(f"batch holds {unknown}; expected one of {known.tolist()} for each row, the batches of fit.")
+        raise ValueError(f"{name} holds {unknown}; expected one of {known.tolist()} for each row, the batches of fit.")
     return np.searchsorted(known, labels)
 
 
-def check_labels(batch, X):
+def check_labels(batch, X, name="batch"):
     """Return the label of each row, (n_samples,); one label is that of all rows."""
     if np.ndim(batch) == 0:
         batch = np.full(X.shape[0], batch)
-    labels = column_or_1d(check_array(batch, ensure_2d=False, dtype=None, input_name="batch"))
+    labels = column_or_1d(check_array(batch, ensure_2d=False, dtype=None, input_name=name))
     check_consistent_length(X, labels)
     return labels

@@ -22,12 +22,13 @@ ALLOWED = {
     "files": set(),
     "persistence": {"files"},
     "progress": set(),
-    "callbacks": {"files", "persistence", "progress", "types"},
+    "warn": set(),
+    "callbacks": {"files", "persistence", "progress", "types", "warn"},
     "stores": {"files"},
     "processes": set(),
     "batching": {"sparse", "stores"},
     "schedules": set(),
-    "validation": {"stores"},
+    "validation": {"stores", "warn"},
     "training": {
         "callbacks",
         "sparse",
@@ -41,6 +42,7 @@ ALLOWED = {
     },
     "_base": {
         "types",
+        "warn",
         "version",
         "persistence",
         "stores",
@@ -58,9 +60,9 @@ ALLOWED = {
     "types": {"stores"},
     "annotated": set(),
     "metrics": {"types"},
-    "plotting": {"types", "validation"},
+    "plotting": {"likelihoods", "types", "validation"},
     "datasets": {"types"},
-    "preprocessing": {"stores", "types", "validation"},
+    "preprocessing": {"stores", "types", "validation", "warn"},
     "feature_selection": {"stores", "types", "validation"},
     "experiment": {
         "estimators",
@@ -71,6 +73,7 @@ ALLOWED = {
         "preprocessing",
         "progress",
         "types",
+        "warn",
     },
     "__main__": {"experiment"},
     "__init__": {

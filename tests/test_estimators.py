@@ -411,7 +411,7 @@ def test_an_autoencoder_has_no_posterior_and_no_prior(X):
 
 
 @every_estimator
-@pytest.mark.parametrize("likelihood", ["poisson", "nb", "gaussian"])
+@pytest.mark.parametrize("likelihood", ["poisson", "nb", "zinb", "gaussian"])
 def test_denoised_rows_are_expected_values_at_their_own_or_a_given_total(Estimator, likelihood, cells):
     X = cells.data.astype(np.float64)
     model = Estimator(**SMALL, likelihood=likelihood).fit(X)
@@ -423,6 +423,8 @@ def test_denoised_rows_are_expected_values_at_their_own_or_a_given_total(Estimat
     else:
         np.testing.assert_allclose(denoised.sum(axis=1), X.sum(axis=1), rtol=1e-10)
         np.testing.assert_allclose(model.denoise(X, library_size=70).sum(axis=1), 70, rtol=1e-10)
+        assert (decoded.sum(axis=1) < X.sum(axis=1).mean() * 0.99).all() == (likelihood == "zinb")  # dropout is in it
+    if likelihood in ("poisson", "nb"):
         np.testing.assert_allclose(
             denoised / denoised.sum(axis=1, keepdims=True), decoded / decoded.sum(axis=1)[:, None]
         )
@@ -612,8 +614,23 @@ def test_held_out_rows_have_batches(X):
     vae = BetaVAE(**SMALL).fit(X[:90], batch=batch[:90], X_val=X[90:], batch_val=batch[90:])
     expected = -vae.score(X[90:], batch=batch[90:])
     assert vae.history_["validation"][-1] == pytest.approx(expected, rel=1e-2)
-    with pytest.raises(ValueError, match=r"batch holds \[2\]"):
+    with pytest.raises(ValueError, match=r"batch_val holds \[2\]"):
         vae.fit(X[:90], batch=batch[:90], X_val=X[90:], batch_val=2)
+    with pytest.raises(ValueError, match=r"batch_val is None; expected"):
+        vae.fit(X[:90], batch=batch[:90], X_val=X[90:])
+
+
+def test_batches_of_no_held_out_rows_are_an_error(X):
+    with pytest.raises(ValueError, match="batch_val is given, and X_val is None"):
+        BetaVAE(**SMALL).fit(X, batch_val=0)
+
+
+def test_the_best_epoch_by_held_out_rows_can_be_kept(X, tmp_path):
+    best = Checkpoint(monitor="validation_best", dirname=tmp_path, f_criterion=None, f_optimizer=None)
+    vae = BetaVAE(**SMALL, callbacks=[best]).fit(X[:90], X_val=X[90:])
+    is_best = np.array(vae.net_.history[:, "validation_best"])
+    lowest = np.minimum.accumulate(vae.history_["validation"])
+    np.testing.assert_array_equal(is_best, np.append(True, np.diff(lowest) < 0))
 
 
 def test_held_out_rows_of_another_width_are_an_error_and_change_nothing(X):

@@ -81,7 +81,8 @@ def test_duplicate_entries_are_summed_and_the_input_stays():
 
 def test_counts_of_a_total_below_one_have_their_formula_too():
     counts = np.array([[0.1, 0.05], [0.2, 0.01], [0.02, 0.1]])
-    variances = VariableGeneSelector().fit(counts).residual_variances_
+    with pytest.warns(UserWarning, match=r"X holds 0.1; expected counts"):
+        variances = VariableGeneSelector().fit(counts).residual_variances_
     np.testing.assert_allclose(variances, dense_residual_variances(counts, 100.0), rtol=1e-9)
 
 
@@ -101,6 +102,12 @@ def test_names_and_frames_pass_through(counts):
 def test_negative_counts_are_an_error(counts):
     with pytest.raises(ValueError, match="Negative values in data passed to VariableGeneSelector"):
         VariableGeneSelector().fit(-counts)
+
+
+def test_normalised_counts_warn(counts):
+    with pytest.warns(UserWarning, match=r"X holds .*; expected counts, .* put VariableGeneSelector before") as caught:
+        VariableGeneSelector().fit(LogNormalizer().fit_transform(counts))
+    assert caught[0].filename == __file__
 
 
 def test_log_normalised_selected_counts_stay_sparse(counts):

@@ -2,6 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
+from scipy import sparse
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import Bunch
 
 from skvae import BetaVAE
@@ -47,6 +49,8 @@ def test_an_embedding_has_the_points_of_each_type_in_its_colour(n_dimensions, pr
         (np.array([7, 3, 7]), [7, 3], {"7": 2, "3": 1}),
         (np.array([1, 0, 1]), ["a", "b", "c"], {"a": 1, "b": 2, "c": 0}),
         ([True, False, True], None, {"False": 1, "True": 2}),
+        (pd.Categorical([0.5, 1.0, 0.5]), None, {"0.5": 2, "1.0": 1}),
+        ([["b"], ["a"], ["b"]], None, {"a": 1, "b": 2}),
     ],
 )
 def test_categories_keep_their_order_in_legend_and_colours(labels, names, expected):
@@ -86,6 +90,59 @@ def test_many_points_are_a_bitmap():
     for n_points, expected in ((20_000, False), (20_001, True)):
         [artist] = plot_embedding(axes_of()[0], np.zeros((n_points, 2)))
         assert artist.get_rasterized() == expected
+
+
+MISSING_LABELS = {
+    "None": ["b", None, "a"],
+    "NaN": np.array(["b", np.nan, "a"], dtype=object),
+    "pandas' NA": pd.Series(["b", None, "a"], dtype="string"),
+    "pandas categorical": pd.Series(["b", None, "a"]).astype("category"),
+    "categorical of numbers": pd.Categorical([2, None, 1]),
+}
+
+
+@pytest.mark.parametrize("labels", MISSING_LABELS.values(), ids=MISSING_LABELS)
+def test_points_without_a_label_are_grey(labels):
+    [ax] = axes_of()
+    artists = plot_embedding(ax, Z[:3, :2], labels)
+    assert [text.get_text() for text in ax.get_legend().get_texts()][2:] == ["missing"]
+    np.testing.assert_allclose([artist.get_offsets()[0] for artist in artists], Z[[2, 0, 1], :2])
+    assert to_hex(artists[2].get_facecolor()[0]) == to_hex("lightgray")
+
+
+@pytest.mark.parametrize("labels", [np.array([3.0, np.nan, -1.0]), pd.Series([3.0, None, -1.0], dtype="Float64")])
+def test_points_without_a_number_are_grey_and_below_the_others(labels):
+    [artist] = plot_embedding(axes_of()[0], Z[:3, :2], labels)
+    np.testing.assert_allclose(artist.get_offsets(), Z[[1, 2, 0], :2])
+    artist.update_scalarmappable()
+    assert to_hex(artist.get_facecolor()[0]) == to_hex("lightgray")
+
+
+@pytest.mark.parametrize("labels", [np.zeros(4), ["a"] * 4, np.zeros(4, dtype=int)])
+def test_labels_of_another_length_are_an_error(labels):
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[3, 4\]"):
+        plot_embedding(axes_of()[0], Z[:3, :2], labels)
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[3, 4\]"):
+        plot_activation(axes_of()[0], Z[:3], ["a"] * 4)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "expected"),
+    [
+        (LABELS + 1, None, {"1": 5, "2": 3, "3": 2}),
+        (LABELS, [2, 0, 1], {"2": 2, "0": 5, "1": 3}),
+        (np.array(["a"] * 5 + [None] * 5), None, {"a": 5, "missing": 5}),
+    ],
+)
+def test_types_of_any_labels_stand_beside_their_clusters(labels, names, expected):
+    n_types = len(expected)
+    artists = plot_clusters(axes_of(2), Z[:, :2], labels, LABELS, names=names)
+    assert {artist.get_label(): len(artist.get_offsets()) for artist in artists[:n_types]} == expected
+    assert sorted(len(artist.get_offsets()) for artist in artists[n_types:]) == [2, 3, 5]
+    # the cluster that is the type "0", "1" or "a" has its colour
+    assert to_hex(artists[list(expected.values()).index(5)].get_facecolor()[0]) in {
+        to_hex(artist.get_facecolor()[0]) for artist in artists[n_types:] if len(artist.get_offsets()) == 5
+    }
 
 
 @pytest.mark.parametrize(
@@ -171,13 +228,15 @@ def test_mean_activations_are_those_of_the_samples_of_each_label():
 
 
 def test_bars_are_the_loadings_of_the_dimension_with_the_first_on_top():
-    features = Bunch(names=np.array([["a", "b"], ["c", "d"]]), loadings=np.array([[3.0, -1.0], [-5.0, 2.0]]))
+    names, loadings = np.array([["a", "b"], ["c", "d"]]), np.array([[3.0, -1.0], [-5.0, 2.0]])
+    features = Bunch(names=names, loadings=loadings, quantity="E[x|z]")
     [ax] = axes_of()
     bars = plot_loadings(ax, features, 1)
     assert [bar.get_width() for bar in bars] == [-5, 2]
     assert [to_hex(bar.get_facecolor()).upper() for bar in bars] == [COLORS[1], COLORS[0]]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["c", "d"]
     assert ax.yaxis_inverted()
+    assert ax.get_xlabel() == "change of E[x|z] per unit of z"
 
 
 def test_a_traversal_decodes_the_dimension_alone(X):
@@ -196,3 +255,33 @@ def test_a_traversal_decodes_the_dimension_alone(X):
     ranges = [np.ptp(line.get_ydata()) for line in lines]
     assert ranges == sorted(ranges, reverse=True)
     assert len(lines) == 4
+
+
+def test_a_traversal_of_counts_is_on_the_scale_of_the_loadings(cells):
+    vae = BetaVAE(2, likelihood="nb", max_epochs=3, random_state=0).fit(cells.data)
+    [ax] = axes_of()
+    embedded = vae.transform(cells.data)
+    line, *_ = plot_traversal(ax, vae, embedded, 0)
+    way, mean = line.get_xdata(), embedded.mean(axis=0)
+    decoded = np.log1p(vae.inverse_transform([[way[0], mean[1]], mean]))[:, int(line.get_label().removeprefix("x"))]
+    assert line.get_ydata()[0] == pytest.approx(decoded[0] - decoded[1], abs=1e-6)
+    assert ax.get_ylabel() == "change of log1p(E[x|z])"
+
+
+def test_a_traversal_of_a_model_that_is_not_fitted_is_an_error():
+    with pytest.raises(NotFittedError):
+        plot_traversal(axes_of()[0], BetaVAE(), Z, 0)
+
+
+def test_sparse_codes_are_drawn():
+    code = sparse.csr_array(Z[:, :2])
+    [artist] = plot_embedding(axes_of()[0], code)
+    np.testing.assert_allclose(artist.get_offsets(), Z[:, :2])
+    expected = plot_activation(axes_of()[0], Z[:, :2], LABELS).get_array()
+    np.testing.assert_array_equal(plot_activation(axes_of()[0], code, LABELS).get_array(), expected)
+
+
+def test_a_history_of_one_epoch_is_seen(X):
+    vae = BetaVAE(2, max_epochs=1, random_state=0).fit(X)
+    reconstruction, *_ = plot_history(axes_of()[0], vae.history_)
+    assert reconstruction.get_marker() == "o"

@@ -72,6 +72,16 @@ def test_a_fit_that_had_ended_is_read(X, tmp_path):
     np.testing.assert_equal(learned(again, X), learned(vae, X))
 
 
+def test_other_held_out_rows_are_another_fit(X, tmp_path):
+    checkpoint = FitCheckpoint(tmp_path / "fit")
+    vae = BetaVAE(**SMALL, callbacks=[checkpoint]).fit(X[:90], X_val=X[90:])
+    again = BetaVAE(**SMALL, callbacks=[checkpoint]).fit(X[:90], X_val=X[90:])
+    np.testing.assert_array_equal(again.history_["validation"], vae.history_["validation"])
+    for held_out in (X[:30], None):
+        with pytest.raises(ValueError, match="another fit, in which held_out differed"):
+            BetaVAE(**SMALL, callbacks=[checkpoint]).fit(X[:90], X_val=held_out)
+
+
 @pytest.mark.parametrize(
     ("change", "name"),
     [

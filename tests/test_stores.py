@@ -158,7 +158,7 @@ def test_stores_are_searched_and_validated(X, cells, tmp_path):
 @pytest.mark.parametrize("form", ["h5ad", "zarr"])
 def test_a_pipeline_from_counts_takes_a_store(form, cells, tmp_path):
     counts = cells.data.astype(np.float32)
-    pipeline = make_pipeline(LogNormalizer(), VariableGeneSelector(50), BetaVSC(**SMALL))
+    pipeline = make_pipeline(VariableGeneSelector(50), LogNormalizer(), BetaVSC(**SMALL))
     expected = pipeline.fit_transform(counts)
     for store in (SPARSE_FORMS[form](counts, tmp_path), RowStore(tmp_path / f"cells.{form}", block_size=50)):
         np.testing.assert_array_equal(clone(pipeline).fit_transform(store), expected)

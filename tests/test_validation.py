@@ -1,9 +1,12 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.pipeline import Pipeline
 
 from skvae import BetaVAE, LogNormalizer
-from skvae.validation import check_weights, find_batches, index_batches, without_duplicates
+from skvae.validation import check_weights, find_batches, index_batches, warn_of_values, without_duplicates
 
 X = np.zeros((3, 2))
 KNOWN = np.array(["a", "b"])
@@ -131,6 +134,22 @@ def test_other_data_do_not_look_like_counts(X, container):
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
 def test_counts_under_a_likelihood_of_counts_do_not_warn(container):
     BetaVAE(2, likelihood="nb", max_epochs=1).fit(container(COUNTS))
+
+
+def test_warnings_name_the_line_of_the_user_through_a_pipeline_too():
+    with pytest.warns(UserWarning, match="looks like raw counts") as caught:
+        Pipeline([("vae", BetaVAE(2, max_epochs=1))]).fit_transform(COUNTS)
+    assert {warning.filename for warning in caught} == {__file__}
+
+
+def test_a_slice_is_not_copied_to_look_at_its_values():
+    view = np.zeros((5000, 2000))[::2]
+    tracemalloc.start()
+    try:
+        warn_of_values(view, "real")
+        assert tracemalloc.get_traced_memory()[1] < view.nbytes / 2
+    finally:
+        tracemalloc.stop()
 
 
 def test_normalised_data_under_a_likelihood_of_counts_warn():
