@@ -166,9 +166,13 @@ def check_block(counts):
 
 
 def read_counts(blocks):
-    """Yield CSR counts, block by block."""
-    for counts in map(blocks.__getitem__, blocks.blocks()) if isinstance(blocks, RowStore) else blocks:
-        yield without_duplicates(sparse.csr_array(counts))
+    """Yield CSR counts without stored zeros, whose residuals are rounded otherwise, block by block."""
+    for block in map(blocks.__getitem__, blocks.blocks()) if isinstance(blocks, RowStore) else blocks:
+        counts = without_duplicates(sparse.csr_array(block))
+        if not counts.data.all():
+            counts = counts.copy()  # the caller's stays as it is
+            counts.eliminate_zeros()
+        yield counts
 
 
 def take_columns(X, columns):
@@ -213,7 +217,7 @@ def residual_variances(read, shape, theta):
         genes = counts.indices
         mu = np.repeat(totals[first : first + counts.shape[0]], np.diff(counts.indptr)) * shares[genes]
         before = at_zero(mu)
-        after = np.zeros_like(mu)  # a stored zero in a cell without counts stays 0
+        after = np.zeros_like(mu)  # mu of subnormal counts is 0
         np.divide(counts.data - mu, np.sqrt(mu + mu**2 / theta), out=after, where=mu > 0)
         np.clip(after, -clip, clip, out=after)
         sums += np.bincount(genes, after - before, minlength=n_features)
