@@ -79,12 +79,13 @@ def test_duplicate_entries_are_summed_and_the_input_stays():
     assert counts.nnz == 4
 
 
-def test_stored_zeros_are_zeros_and_the_input_stays(counts):
+def test_stored_zeros_are_zeros_and_the_input_stays():
+    counts = np.array([[3, 0, 1], [0, 1, 1]])
     stored = sparse.csr_array(np.ones(counts.shape))
-    stored.data = counts.toarray().astype(float).ravel()
+    stored.data = counts.ravel().astype(float)
     expected = VariableGeneSelector().fit(counts).residual_variances_
     np.testing.assert_array_equal(VariableGeneSelector().fit(stored).residual_variances_, expected)
-    assert stored.nnz == counts.shape[0] * counts.shape[1]
+    assert stored.nnz == 6
 
 
 def test_counts_of_a_total_below_one_have_their_formula_too():
