@@ -149,6 +149,7 @@ def test_a_torn_checkpoint_is_never_loaded(X, tmp_path, record_property):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:X looks like raw counts")
 def test_fits_killed_at_random_moments_lose_no_more_than_an_interval(tmp_path, record_property):
     cells = make_data()
     expected = [learned(estimator.fit(cells.data, batch=cells.batch), cells.data) for estimator in ESTIMATORS]
