@@ -40,6 +40,7 @@ def likelihoods_restored():
 
 @pytest.mark.filterwarnings("ignore:The least populated class in y has only")
 @pytest.mark.usefixtures("likelihoods_restored")
+@pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_the_code_of_a_document_runs(document, tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), flags=re.DOTALL)
