@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn import config_context
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch, check_array, check_random_state, check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -22,15 +22,25 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.batching import Rows, batches_by_cost, bounded_batches, map_batches, move, one_hot
+from skvae.batching import (
+    Rows,
+    batches_by_cost,
+    bounded_batches,
+    map_batches,
+    move,
+    one_hot,
+    stack_rows,
+)
 from skvae.likelihoods import LIKELIHOODS
-from skvae.networks import ACTIVATIONS, Autoencoder, Head, Trunk, initialize
+from skvae.networks import ACTIVATIONS, Autoencoder, Head, Projection, Trunk, initialize, wide_enough
 from skvae.objectives import elbo, importance_weighted
 from skvae.persistence import read, understanding, write
-from skvae.processes import find_processes
+from skvae.processes import OneProcess, find_processes
 from skvae.schedules import SCHEDULES
+from skvae.start import start
 from skvae.stores import open_output
-from skvae.training import find_device, gradients_on, make_net, run, start
+from skvae.threads import threads_for
+from skvae.training import DivergenceError, find_device, gradients_on, make_net, run
 from skvae.types import LabelsLike, MatrixLike, Names, PathLike, RandomState
 from skvae.validation import (
     FLOATS,
@@ -45,10 +55,15 @@ from skvae.validation import (
 from skvae.version import VERSION
 from skvae.warn import warn
 
-# `max_epochs="auto"`: rows seen in a run, bounds of its epochs, and the least gradient steps, which come first.
-N_ROWS = 200_000
-MIN_EPOCHS, MAX_EPOCHS = 8, 60
-MIN_STEPS = 250
+# `max_epochs="auto"`, by `init`: rows seen in a run, bounds of its epochs, and the least gradient steps, which come
+# first.
+N_ROWS = {"linear": 30_000, "random": 200_000}
+MIN_EPOCHS, MAX_EPOCHS = 8, {"linear": 40, "random": 60}
+MIN_STEPS = {"linear": 1, "random": 250}
+
+# Rows from which, and up to which, `max_epochs="auto"` tries first whether the network adds to the linear model, and of
+# how many of them one is held out. Fewer say too little, and more always gained.
+MIN_TRIED, N_TRIED, TRIAL_SHARE = 100, 2000, 5
 
 # Least mean KL, in nats, of an active latent dimension.
 ACTIVE_KL = 0.01
@@ -67,6 +82,9 @@ LEARNED = {
     "n_epochs_",
     "history_",
     "active_components_",
+    "explained_variance_",
+    "explained_variance_ratio_",
+    "uses_network_",
     "_n_features_out",
     "_version",
 }
@@ -97,6 +115,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     n_components: int = 10
     _: KW_ONLY
     likelihood: str = "gaussian"
+    init: str = "linear"
+    noise_floor: float | str = "auto"
     hidden_layer_sizes: Sequence[int] = (128,)
     head_layer_sizes: Sequence[int] = ()
     activation: str = "gelu"
@@ -122,6 +142,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     _parameter_constraints: ClassVar = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "likelihood": [StrOptions(LIKELIHOODS.keys())],
+        "init": [StrOptions({"linear", "random"})],
+        "noise_floor": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "hidden_layer_sizes": ["array-like"],
         "head_layer_sizes": ["array-like"],
         "activation": [StrOptions(ACTIVATIONS.keys())],
@@ -210,7 +232,12 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         elif batch_val is not None:
             raise ValueError("batch_val is given, and X_val is None; expected both or neither.")
         with gradients_on():
+            gain = fitted._try_network(own_rows, device, processes)
+            if gain <= 0:  # what is left to learn of a linear model takes few epochs
+                n_epochs, n_steps = MIN_EPOCHS, MIN_EPOCHS * n_batches
             net = fitted._start_net(own_rows, n_steps, device, processes)
+            if gain <= 0:
+                net.module_.refuse_network()
             run(
                 net,
                 own_rows,
@@ -223,6 +250,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         fitted._set_learned(net, batches)
         # in one step, so that an error or interrupt before it leaves all as it was
         self.__dict__ = fitted.__dict__
+        if gain <= 0:
+            self._warn_of_refusal(gain)
         self._warn_of_collapse()
         self._warn_of_early_end(net.criterion_.beta)
         return self
@@ -359,7 +388,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         OSError
             If a file cannot be read or written.
         """
-        return self._map_posterior(lambda latent, q: latent.mean(q), X, batch, out)
+        return self._map_posterior(Autoencoder.code, X, batch, out)
 
     def inverse_transform(self, X: MatrixLike, *, batch: LabelsLike = None) -> np.ndarray:
         """Map embedded points back to the data space: return E[x|z] for each row z.
@@ -511,7 +540,11 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             (n_samples, n_components).
         """
         moments = self._map_posterior(
-            lambda latent, q: torch.stack([latent.mean(q), latent.std(q), latent.activation(q)], dim=1), X, batch
+            lambda module, q: torch.stack(
+                [module.code(q), module.scale * module.latent.std(q), module.latent.activation(q)], dim=1
+            ),
+            X,
+            batch,
         )
         return Bunch(mean=moments[:, 0], std=moments[:, 1], activation=moments[:, 2])
 
@@ -554,7 +587,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         check_is_fitted(self)
         check_scalar(n_top, "n_top", Integral, min_val=1)
         names = check_feature_names(self, feature_names)
-        Z = self._map_posterior(lambda latent, q: latent.mean(q), X, batch).astype(np.float32)
+        Z = self._map_posterior(Autoencoder.code, X, batch).astype(np.float32)
         module, device = self.net_.module_, self.net_.device
         categories = index_batches(batch, Z, self.batches_, required=True)
         rows = Rows(Z, np.float32, categories, self._n_batches)
@@ -712,8 +745,43 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         n_batches = math.ceil(n_visits / self.batch_size)
         if self.max_steps is not None:
             return n_batches, math.ceil(self.max_steps / n_batches), self.max_steps
-        n_epochs = choose_epochs(n_visits, n_batches) if self.max_epochs == "auto" else self.max_epochs
+        n_epochs = choose_epochs(n_visits, n_batches, self.init) if self.max_epochs == "auto" else self.max_epochs
         return n_batches, n_epochs, n_epochs * n_batches
+
+    def _try_network(self, rows, device, processes):
+        """Return by how many nats a row, at least, the network adds to the linear model on rows held out.
+
+        Infinite where no trial is due: of many rows, or if the user says how long to train.
+        """
+        n_visits = processes.add_up(torch.tensor(rows.n_visits)).item()
+        if self.init == "random" or self.max_epochs != "auto" or self.max_steps is not None or n_visits > N_TRIED:
+            return math.inf
+        if n_visits < MIN_TRIED:
+            return -math.inf
+        parts = processes.collect(rows.sample(N_TRIED))
+        sample = stack_rows(parts).sample(N_TRIED)
+        is_held_out = np.arange(len(sample)) % TRIAL_SHARE == TRIAL_SHARE // 2
+        seen, held_out = (sample.take(np.flatnonzero(which)) for which in (~is_held_out, is_held_out))
+        judge = self._make_judge()
+        n_batches, n_epochs, _ = judge._plan(seen.n_visits)
+
+        def score(n_epochs, *, alone):
+            net = judge._start_net(seen, n_epochs * n_batches, device, OneProcess())
+            if alone:
+                net.module_.refuse_network()
+            run(net, seen, n_epochs=n_epochs, n_batches=n_batches, processes=OneProcess())
+            return map_batches(partial(elbo, net.module_), held_out, self.n_features_in_, device)
+
+        try:
+            gains = score(n_epochs, alone=False) - score(MIN_EPOCHS, alone=True)
+        except (DivergenceError, ValueError):  # which an infinite score is
+            return -math.inf
+        # what chance alone would seldom give
+        return gains.mean() - 2 * gains.std() / math.sqrt(len(gains))
+
+    def _make_judge(self):
+        """Return the estimator, not fitted, whose evidence lower bound says whether the network adds to the model."""
+        return clone(self).set_params(callbacks=None, verbose=0)
 
     def _start_net(self, rows, n_steps, device, processes):
         """Return an untrained net for a run of `n_steps` gradient steps, which knows what the rows tell."""
@@ -722,7 +790,13 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         init_seed, *run_seeds = seeds
         module = self._make_module(rows.X.shape[1], rows.n_categories)
         initialize(module, torch.Generator().manual_seed(init_seed))
-        moments = start(module, rows, processes)
+        moments = start(
+            module,
+            rows,
+            processes,
+            beta=getattr(self, "beta", 1.0),  # a point has no posterior to weigh
+            noise_floor=None if self.noise_floor == "auto" else float(self.noise_floor),
+        )
         params = self.get_params(deep=False)
         settings = {
             "params": deepcopy({name: params[name] for name in params if name not in NOT_LEARNED}),
@@ -772,10 +846,17 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         # what each epoch knows: not all those of a checkpoint, or of a `partial_fit` after `fit`, had rows held out
         names = {term: name for term, name in HISTORY.items() if all(name in epoch for epoch in net.history)}
         self.history_ = {term: np.array(net.history[:, name]) for term, name in names.items()}
+        projection = net.module_.projection
+        self.explained_variance_ = self.explained_variance_ratio_ = None
+        if projection is not None:
+            self.explained_variance_ = projection.explained.numpy(force=True).copy()
+            self.explained_variance_ratio_ = self.explained_variance_ / max(projection.total.item(), 1e-30)
         active = np.array([self._active(np.array(kl)) for kl in net.history[:, "kl_by_component"]])
+        active &= self._is_above_noise()
         self.history_["active"] = active.sum(axis=1)
         self.active_components_ = active[-1]
         self._n_features_out = active.shape[1]
+        self.uses_network_ = net.module_.uses_network
 
     def _make_module(self, n_features, n_batches):
         # True is 1 for scikit-learn, and no number for torch
@@ -785,7 +866,9 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         n_hidden = encoder.n_outputs + n_batches * self.encode_batch
         head = partial(Head, n_hidden, own, self.activation, n_components)
         decoder = Trunk(n_components + n_batches, [*own[::-1], *shared[::-1]], self.activation)
-        likelihood = LIKELIHOODS[self.likelihood](decoder.n_outputs, n_features)
+        is_linear = self.init == "linear"
+        beside = wide_enough(decoder.n_inputs) if is_linear and decoder.layers else 0
+        likelihood = LIKELIHOODS[self.likelihood](decoder.n_outputs + beside, n_features)
         return Autoencoder(
             encoder,
             self._make_latent(head),
@@ -793,13 +876,45 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             likelihood,
             input_dropout=self.input_dropout,
             encodes_covariates=bool(self.encode_batch),
+            projection=Projection(n_features, n_components, n_batches) if is_linear else None,
         )
+
+    def _is_above_noise(self):
+        """Return which dimensions explain more than those of X with each column shuffled; all where nobody knows."""
+        projection = self.net_.module_.projection
+        if projection is None:
+            return np.ones(self.n_components, bool)
+        return (projection.explained > projection.edges).numpy(force=True)
 
     def _active(self, kl):
         """Return which dimensions tell of x, from their mean KL in an epoch, (J,)."""
         return kl > ACTIVE_KL
 
+    def _warn_of_refusal(self, gain):
+        warn(
+            f"the network was left out, and the fit is linear: on rows held out it added {gain:.3g} nats a row to the "
+            "evidence lower bound, less twice the standard error; expected more than 0. Give more rows, or set "
+            "max_epochs to train it all the same.",
+            ConvergenceWarning,
+        )
+
     def _warn_of_collapse(self):
+        if self.explained_variance_ is not None:
+            n_components, n_above = self.n_components, self._is_above_noise().sum()
+            if n_above == 0:
+                warn(
+                    "X has no more structure than it has with each column shuffled: no latent dimension stands above "
+                    "noise. Expected rows that have something in common; select the features that vary, see "
+                    "VariableGeneSelector, normalise X, or give more rows.",
+                    ConvergenceWarning,
+                )
+                return
+            if n_above < n_components:
+                warn(
+                    f"{n_above} of {n_components} latent dimensions stand above noise, see explained_variance_; "
+                    f"expected all. Set n_components={n_above}, or give more rows.",
+                    ConvergenceWarning,
+                )
         n_active, n_components = self.active_components_.sum(), self.n_components
         if n_active < min(2, n_components):
             warn(
@@ -810,6 +925,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             )
 
     def _warn_of_early_end(self, beta):
+        if self.net_.module_.projection is not None:
+            return  # the loss begins where that of the linear model ends, and has not far to fall
         loss = self.history_["reconstruction"] + beta * self.history_["kl"]
         half = loss[(len(loss) - 1) // 2]
         gain, total = half - loss[-1], loss[0] - loss[-1]
@@ -830,11 +947,11 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             )
 
     def _map_posterior(self, function, X, batch, out=None):
-        """Apply `function` to the latent and q(z|x)."""
+        """Apply `function` to the module and q(z|x)."""
         check_is_fitted(self)
         module = self.net_.module_
         return self._map_rows(
-            lambda module, x, c: function(module.latent, module.encode(x, c)),
+            lambda module, x, c: function(module, module.encode(x, c)),
             X,
             batch,
             n_outputs=module.code_size,
@@ -854,11 +971,14 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         module = self.net_.module_
         if X.dtype == np.float64:
             module = deepcopy(module).double()
+        with threads_for(module):
+            return self._write_mapped(partial(function, module), rows, n_outputs, out)
+
+    def _write_mapped(self, function, rows, n_outputs, out):
         processes = find_processes(self.distributed, self.net_.device)
-        function = partial(function, module)
         if out is None:
             return processes.gather(map_batches(function, processes.share(rows), n_outputs, self.net_.device))
-        shape = len(rows), self._n_features_out
+        shape, dtype = (len(rows), self._n_features_out), rows.dtype
         if processes.count > 1:
             if isinstance(out, np.ndarray):
                 raise ValueError("out is an array, must be a path or None with several processes: one of them writes.")
@@ -866,13 +986,13 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             error = None
             try:
                 if processes.index == 0:
-                    with open_output(out, shape, X.dtype) as target:
+                    with open_output(out, shape, dtype) as target:
                         target[...] = Z
             except OSError as raised:
                 error = raised
             processes.raise_together(error)
         else:
-            with open_output(out, shape, X.dtype) as target:
+            with open_output(out, shape, dtype) as target:
                 map_batches(function, rows, n_outputs, self.net_.device, target)
         return out if isinstance(out, np.ndarray) else np.load(out, mmap_mode="r")
 
@@ -902,12 +1022,13 @@ def check_names(Estimator, state):
         raise ValueError(f"a saved {Estimator.__name__} lacks {sorted(missing)}, or must not have {sorted(forbidden)}")
 
 
-def choose_epochs(n_samples, n_batches):
+def choose_epochs(n_samples, n_batches, init):
     """Return what `max_epochs="auto"` means.
 
     More epochs would learn few rows by heart, and many rows need no more gradient steps.
     """
-    return max(MIN_EPOCHS, min(MAX_EPOCHS, N_ROWS // n_samples), math.ceil(MIN_STEPS / n_batches))
+    usual = min(MAX_EPOCHS[init], N_ROWS[init] // n_samples)
+    return max(MIN_EPOCHS, usual, math.ceil(MIN_STEPS[init] / n_batches))
 
 
 def count(batches):

@@ -20,6 +20,9 @@ MIN_FEATURES = 1000
 # 32 MB.
 MAX_BATCH_ELEMENTS = 2**22
 
+# Rows of each slice from which a large store is sampled.
+SLICE = 128
+
 # The rows of a batch outside training are a multiple of this: BLAS and vector units round otherwise where there are
 # few rows or the number is odd, so that the last bits of a row would depend on the rows beside it.
 ROW_MULTIPLE = 64
@@ -123,6 +126,26 @@ class Rows(Dataset):
     def order(self):
         """An order of the rows that follows from what they hold, not from where they stand: (n_samples,)."""
         return np.lexsort((self.places, self.categories))
+
+    def sample(self, n_rows):
+        """Return about `n_rows` rows in memory, as often as their weights say: all, if a pass visits no more.
+
+        They follow from what the rows hold, not from where they stand. Of a store larger than its buffer they are those
+        of short slices from all over, and the rest is not read.
+        """
+        rows = self
+        if isinstance(self.X, RowStore):
+            length = len(self)
+            if length > max(n_rows, self.X.buffer_size):
+                starts = np.linspace(0, length - SLICE, math.ceil(n_rows / SLICE)).astype(int)
+                rows = stack_rows([self.part(start, start + SLICE).take(slice(None)) for start in starts])
+            else:
+                rows = self.take(slice(None))
+        n_visits = min(n_rows, round(rows.total_weight))
+        ends = np.cumsum(rows.weights[rows.order])
+        cuts = (np.arange(n_visits) + 0.5) * (ends[-1] / max(1, n_visits))
+        visits = rows.order[np.searchsorted(ends[:-1], cuts, side="right")]
+        return rows._with(rows.X[visits], rows.categories[visits], np.ones(n_visits))
 
     def buffers(self, generator):
         """Yield all rows in memory: at once, or, of a store, as many at a time as its buffer holds, in random order."""

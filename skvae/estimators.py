@@ -25,9 +25,9 @@ class AutoencoderEmbedding(BaseEmbedding):
     ----------
     n_components : int, default=10
         Number of latent dimensions J.
-    latent_penalty : float >= 0, default=4.0
+    latent_penalty : float >= 0, default=0.25
         Weight of -log p(z) for z ~ N(0, I), up to a constant. At 1 z is the most probable one; at 0 nothing but the
-        length of training keeps dimensions of noise from growing as large as those of signal.
+        length of training keeps dimensions of noise from growing as large as those of signal. 4 suits `init="random"`.
     latent_activation : {"identity", "relu", "gelu", "silu", "tanh"}, default="identity"
         Activation of z. With "relu", as in the report, a dimension that is once negative everywhere is lost.
     likelihood : {"gaussian", "unit_gaussian", "poisson", "nb", "zinb", "bernoulli"}, default="gaussian"
@@ -35,6 +35,15 @@ class AutoencoderEmbedding(BaseEmbedding):
         that X needs no scaling, or "unit_gaussian", half the squared error. For raw counts, whose totals are taken as
         given, "poisson"; "nb", the negative binomial with a learned dispersion for each feature; or "zinb", the same
         with more zeros. For X of 0 and 1 "bernoulli".
+    init : {"linear", "random"}, default="linear"
+        Where training starts. "linear" is the best linear model of the data, a factor analysis in closed form, to which
+        a network that begins at nothing adds; its axes are ordered, have a sign and hardly depend on the seed. "random"
+        is a network of random weights, as in the report.
+    noise_floor : float >= 0 or "auto", default="auto"
+        The variance that each feature keeps as noise at least, as a share of the mean variance, under the likelihood
+        "gaussian" and in the linear model: larger gives features that vary little less weight. "auto" is 0.3, or 0
+        (features of unlike units), 3 or 10 (many rare features) where the axes then stand half as far again above those
+        of X with each column shuffled; with `init="random"` it is 0.1.
     hidden_layer_sizes : sequence of int, default=(128,)
         Widths of the encoder's hidden layers; the decoder mirrors them. Empty for a linear model.
     head_layer_sizes : sequence of int, default=()
@@ -52,8 +61,10 @@ class AutoencoderEmbedding(BaseEmbedding):
         Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
         needs its batch.
     max_epochs : int or "auto", default="auto"
-        Number of passes over the data. "auto" is 60 up to 3,333 rows, and as many as make 200,000 rows beyond, but at
-        least 8, and as many as make 250 gradient steps.
+        Number of passes over the data. "auto" is as many as visit 30,000 rows, at least 8 and at most 40; and up to
+        2000 rows it first tries on four fifths of them whether the network gains on the others, without which the fit
+        stays linear, as it does below 100 rows. A number trains the network in any case. With `init="random"`, "auto"
+        visits 200,000 rows, in 8 to 60 epochs, and takes at least 250 gradient steps.
     max_steps : int, default=None
         Number of gradient steps, instead of `max_epochs`: less than a pass over many rows, or all those that calls of
         `partial_fit` will take together. None for those of `max_epochs`, as if the first chunk were all data.
@@ -95,8 +106,16 @@ class AutoencoderEmbedding(BaseEmbedding):
         (-log p(x|z)) and "kl" (||z||^2 / 2). "kl_weight" is `latent_penalty`, and "active" the number of active
         dimensions. "validation" is minus the `score` of `X_val` after the epoch, if `fit` was given that.
     active_components_ : ndarray of bool of shape (n_components,)
-        The dimensions whose z^2 had a mean in the last epoch above a hundredth of the largest; the others say nothing
-        of X.
+        The dimensions whose z^2 had a mean in the last epoch above a hundredth of the largest, and that stand above
+        noise, see `explained_variance_`; the others say nothing of X.
+    explained_variance_ : ndarray of shape (n_components,) or None
+        Variance of what the encoder sees along each axis of the linear model, in units of the noise along it, the
+        largest first. An axis stands above noise if it has more than any of X with each column shuffled. None with
+        `init="random"`.
+    explained_variance_ratio_ : ndarray of shape (n_components,) or None
+        The same as a share of the sum over all axes.
+    uses_network_ : bool
+        Whether a network adds to the linear model.
 
     See Also
     --------
@@ -116,7 +135,7 @@ class AutoencoderEmbedding(BaseEmbedding):
     (300, 2)
     """
 
-    latent_penalty: float = 4.0
+    latent_penalty: float = 0.25
     latent_activation: str = "identity"
 
     _is_generative: ClassVar = False
@@ -132,6 +151,12 @@ class AutoencoderEmbedding(BaseEmbedding):
 
     def _make_objective(self, n_steps):
         return BetaELBO(self.latent_penalty, n_warmup_steps=0)
+
+    def _make_judge(self):
+        # a reconstruction gains by whatever the code takes up, as nothing prices that
+        shared = set(BetaVAE._get_param_names())
+        params = {name: value for name, value in self.get_params(deep=False).items() if name in shared}
+        return BetaVAE(**{**params, "callbacks": None, "verbose": 0})
 
     def _active(self, kl):
         # relative, since the decoder undoes whatever scale the penalty gives the code
@@ -151,14 +176,23 @@ class BetaVAE(BaseEmbedding):
         Number of latent dimensions J.
     beta : float >= 0, default=1.0
         Weight of the KL term. 1 is the evidence lower bound; larger is a simpler code, closer to the prior.
-    kl_warmup : float in [0, 1], default=0.4
-        Share of the gradient steps over which the weight of the KL term grows from 0 to `beta`, which keeps dimensions
-        from collapsing onto the prior.
+    kl_warmup : float in [0, 1], default=0.0
+        Share of the gradient steps over which the weight of the KL term grows from 0 to `beta`. With `init="random"`
+        0.4 keeps dimensions from collapsing onto the prior; the linear model starts at the weight it is made for.
     likelihood : {"gaussian", "unit_gaussian", "poisson", "nb", "zinb", "bernoulli"}, default="gaussian"
         p(x|z). For log1p-normalised counts or other real data "gaussian", which learns a variance for each feature, so
         that X needs no scaling, or "unit_gaussian", half the squared error. For raw counts, whose totals are taken as
         given, "poisson"; "nb", the negative binomial with a learned dispersion for each feature; or "zinb", the same
         with more zeros. For X of 0 and 1 "bernoulli".
+    init : {"linear", "random"}, default="linear"
+        Where training starts. "linear" is the best linear model of the data, a factor analysis in closed form, to which
+        a network that begins at nothing adds; its axes are ordered, have a sign and hardly depend on the seed. "random"
+        is a network of random weights, as in the report.
+    noise_floor : float >= 0 or "auto", default="auto"
+        The variance that each feature keeps as noise at least, as a share of the mean variance, under the likelihood
+        "gaussian" and in the linear model: larger gives features that vary little less weight. "auto" is 0.3, or 0
+        (features of unlike units), 3 or 10 (many rare features) where the axes then stand half as far again above those
+        of X with each column shuffled; with `init="random"` it is 0.1.
     hidden_layer_sizes : sequence of int, default=(128,)
         Widths of the encoder's hidden layers; the decoder mirrors them. Empty for a linear model.
     head_layer_sizes : sequence of int, default=()
@@ -176,8 +210,10 @@ class BetaVAE(BaseEmbedding):
         Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
         needs its batch.
     max_epochs : int or "auto", default="auto"
-        Number of passes over the data. "auto" is 60 up to 3,333 rows, and as many as make 200,000 rows beyond, but at
-        least 8, and as many as make 250 gradient steps.
+        Number of passes over the data. "auto" is as many as visit 30,000 rows, at least 8 and at most 40; and up to
+        2000 rows it first tries on four fifths of them whether the network gains on the others, without which the fit
+        stays linear, as it does below 100 rows. A number trains the network in any case. With `init="random"`, "auto"
+        visits 200,000 rows, in 8 to 60 epochs, and takes at least 250 gradient steps.
     max_steps : int, default=None
         Number of gradient steps, instead of `max_epochs`: less than a pass over many rows, or all those that calls of
         `partial_fit` will take together. None for those of `max_epochs`, as if the first chunk were all data.
@@ -220,8 +256,16 @@ class BetaVAE(BaseEmbedding):
         number of active dimensions. "validation" is about minus the `score` of `X_val` after the epoch, if `fit` was
         given that.
     active_components_ : ndarray of bool of shape (n_components,)
-        The dimensions whose KL(q(z_j|x) || p(z_j)) had a mean above 0.01 in the last epoch; the others say nothing of
-        X.
+        The dimensions whose KL(q(z_j|x) || p(z_j)) had a mean above 0.01 in the last epoch, and that stand above noise,
+        see `explained_variance_`; the others say nothing of X.
+    explained_variance_ : ndarray of shape (n_components,) or None
+        Variance of what the encoder sees along each axis of the linear model, in units of the noise along it, the
+        largest first. An axis stands above noise if it has more than any of X with each column shuffled. None with
+        `init="random"`.
+    explained_variance_ratio_ : ndarray of shape (n_components,) or None
+        The same as a share of the sum over all axes.
+    uses_network_ : bool
+        Whether a network adds to the linear model.
 
     See Also
     --------
@@ -248,7 +292,7 @@ class BetaVAE(BaseEmbedding):
     """
 
     beta: float = 1.0
-    kl_warmup: float = 0.4
+    kl_warmup: float = 0.0
 
     _parameter_constraints: ClassVar = {
         **BaseEmbedding._parameter_constraints,
@@ -282,14 +326,23 @@ class BetaVSC(BaseEmbedding):
     code : {"mean", "sparse"}, default="mean"
         What `transform` returns: the posterior mean gamma * mu, or mu where gamma > 1/2 and zero elsewhere, as a CSR
         matrix. Read at each call of `transform`.
-    kl_warmup : float in [0, 1], default=0.4
-        Share of the gradient steps over which the weight of the KL term grows from 0 to `beta`, which keeps dimensions
-        from collapsing onto the prior.
+    kl_warmup : float in [0, 1], default=0.0
+        Share of the gradient steps over which the weight of the KL term grows from 0 to `beta`. With `init="random"`
+        0.4 keeps dimensions from collapsing onto the prior; the linear model starts at the weight it is made for.
     likelihood : {"gaussian", "unit_gaussian", "poisson", "nb", "zinb", "bernoulli"}, default="gaussian"
         p(x|z). For log1p-normalised counts or other real data "gaussian", which learns a variance for each feature, so
         that X needs no scaling, or "unit_gaussian", half the squared error. For raw counts, whose totals are taken as
         given, "poisson"; "nb", the negative binomial with a learned dispersion for each feature; or "zinb", the same
         with more zeros. For X of 0 and 1 "bernoulli".
+    init : {"linear", "random"}, default="linear"
+        Where training starts. "linear" is the best linear model of the data, a factor analysis in closed form, to which
+        a network that begins at nothing adds; its axes are ordered, have a sign and hardly depend on the seed. "random"
+        is a network of random weights, as in the report.
+    noise_floor : float >= 0 or "auto", default="auto"
+        The variance that each feature keeps as noise at least, as a share of the mean variance, under the likelihood
+        "gaussian" and in the linear model: larger gives features that vary little less weight. "auto" is 0.3, or 0
+        (features of unlike units), 3 or 10 (many rare features) where the axes then stand half as far again above those
+        of X with each column shuffled; with `init="random"` it is 0.1.
     hidden_layer_sizes : sequence of int, default=(128,)
         Widths of the encoder's hidden layers; the decoder mirrors them. Empty for a linear model.
     head_layer_sizes : sequence of int, default=()
@@ -307,8 +360,10 @@ class BetaVSC(BaseEmbedding):
         Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
         needs its batch.
     max_epochs : int or "auto", default="auto"
-        Number of passes over the data. "auto" is 60 up to 3,333 rows, and as many as make 200,000 rows beyond, but at
-        least 8, and as many as make 250 gradient steps.
+        Number of passes over the data. "auto" is as many as visit 30,000 rows, at least 8 and at most 40; and up to
+        2000 rows it first tries on four fifths of them whether the network gains on the others, without which the fit
+        stays linear, as it does below 100 rows. A number trains the network in any case. With `init="random"`, "auto"
+        visits 200,000 rows, in 8 to 60 epochs, and takes at least 250 gradient steps.
     max_steps : int, default=None
         Number of gradient steps, instead of `max_epochs`: less than a pass over many rows, or all those that calls of
         `partial_fit` will take together. None for those of `max_epochs`, as if the first chunk were all data.
@@ -351,8 +406,16 @@ class BetaVSC(BaseEmbedding):
         number of active dimensions. "validation" is about minus the `score` of `X_val` after the epoch, if `fit` was
         given that.
     active_components_ : ndarray of bool of shape (n_components,)
-        The dimensions whose KL(q(z_j|x) || p(z_j)) had a mean above 0.01 in the last epoch; the others say nothing of
-        X.
+        The dimensions whose KL(q(z_j|x) || p(z_j)) had a mean above 0.01 in the last epoch, and that stand above noise,
+        see `explained_variance_`; the others say nothing of X.
+    explained_variance_ : ndarray of shape (n_components,) or None
+        Variance of what the encoder sees along each axis of the linear model, in units of the noise along it, the
+        largest first. An axis stands above noise if it has more than any of X with each column shuffled. None with
+        `init="random"`.
+    explained_variance_ratio_ : ndarray of shape (n_components,) or None
+        The same as a share of the sum over all axes.
+    uses_network_ : bool
+        Whether a network adds to the linear model.
 
     See Also
     --------
@@ -385,7 +448,7 @@ class BetaVSC(BaseEmbedding):
     beta: float = 1.0
     alpha: float = 0.8
     code: str = "mean"
-    kl_warmup: float = 0.4
+    kl_warmup: float = 0.0
 
     _parameter_constraints: ClassVar = {
         **BaseEmbedding._parameter_constraints,
@@ -437,4 +500,6 @@ class BetaVSC(BaseEmbedding):
             return super().transform(X, batch=batch, out=out)
         if out is not None:
             raise ValueError(f"out == {out!r}, must be None with code='sparse', whose size is not known before.")
-        return sparse.csr_matrix(self._map_posterior(lambda latent, q: latent.sparse_code(q), X, batch))
+        return sparse.csr_matrix(
+            self._map_posterior(lambda module, q: module.scale * module.latent.sparse_code(q), X, batch)
+        )

@@ -49,6 +49,7 @@ PREPROCESSING = {
 # ReLU on the autoencoder's code. Its loss, the squared error + 2 KL, is twice ours at beta = 1. It has no warm-up.
 REPORT_TRAINING = {
     "n_components": 6,
+    "init": "random",
     "hidden_layer_sizes": (128, 32),
     "head_layer_sizes": (16,),
     "first_activation": "identity",

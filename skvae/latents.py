@@ -1,7 +1,7 @@
 """Latents: hidden features -> q(z|x), its sample, its mean and its divergence from the prior p(z).
 
-A latent is a module that is called with hidden features (B, H) and returns the parameters of q(z|x) as a tuple `q` of
-tensors (B, J). Its other methods take that tuple:
+A latent is a module that is called with hidden features (B, H) and what a linear model adds to the location of z, zero
+or (B, J). It returns the parameters of q(z|x) as a tuple `q` of tensors (B, J). Its other methods take that tuple:
 
 - `sample(q, u)`: z = g(q, u) ~ q, differentiable in q, with u ~ U(0, 1) of shape (`n_uniforms`, B, J)
   (reparametrisation: Kingma & Welling 2014, arXiv:1312.6114);
@@ -14,8 +14,13 @@ And where q(z|x) is a distribution,
 - `log_weight(q, z)`: log p(z_j) - log q(z_j|x), the weight of z in importance sampling;
 - `sample_prior(u)`: z ~ p(z) from such u, of shape (`n_uniforms`, n, J).
 
+`start(strengths, beta)` makes q(z|x) that of a linear model alone, x = L z + noise, whose axes explain l2 = `strengths`
+(J,) in units of the noise: its optimum at a weight beta of the KL term. It returns the deviation that the mean of z is
+to have along each axis, (J,).
+
 z and all these have shape (B, J). The constructor's `head` makes, at each call, a new module from hidden features to
-one parameter of q, (B, H) -> (B, J).
+one parameter of q, (B, H) -> (B, J). What it adds to a linear model's mean is measured in deviations of that model's
+posterior: an axis that explains much is known that much better.
 """
 
 import math
@@ -30,6 +35,13 @@ GATE_SLOPE = 50.0
 # Gates start open, near gamma = sigmoid(3) = .95: at one half they drop half of each code before there is anything to
 # choose from, and training often ends in a worse optimum.
 INITIAL_V = 3.0
+
+
+# Gates start no further open than this, where they still have a gradient.
+MAX_V = 8.0
+
+# Least weight of the KL term for which a posterior's deviation is computed.
+MIN_BETA = 1e-3
 
 
 class Point(nn.Module):
@@ -47,10 +59,15 @@ class Point(nn.Module):
 
     def __init__(self, head, activation):
         super().__init__()
-        self.z = nn.Sequential(head(), activation)
+        self.z = head()
+        self.activation = activation
 
-    def forward(self, h):
-        return (self.z(h),)
+    def forward(self, h, linear=0.0):
+        return (self.activation(self.z(h) + linear),)
+
+    def start(self, strengths, beta):
+        self.z.start(0.0, torch.exp(posterior_logvar(strengths, beta) / 2))
+        return torch.ones_like(strengths)  # a point has no prior to fall back to
 
     def sample(self, q, u):
         (z,) = q
@@ -81,8 +98,14 @@ class Gaussian(nn.Module):
         self.mu = head()
         self.logvar = head()
 
-    def forward(self, h):
-        return self.mu(h), self.logvar(h)
+    def forward(self, h, linear=0.0):
+        return self.mu(h) + linear, self.logvar(h)
+
+    def start(self, strengths, beta):
+        logvar = posterior_logvar(strengths, beta)
+        self.mu.start(0.0, torch.exp(logvar / 2))
+        self.logvar.start(logvar)
+        return torch.sqrt(1 - torch.exp(logvar))
 
     def sample(self, q, u):
         mu, logvar = q
@@ -134,8 +157,21 @@ class SpikeAndSlab(nn.Module):
         self.v = head()
         self.alpha = alpha
 
-    def forward(self, h):
-        return self.mu(h), self.logvar(h), INITIAL_V + self.v(h)
+    def forward(self, h, linear=0.0):
+        return self.mu(h) + linear, self.logvar(h), INITIAL_V + self.v(h)
+
+    def start(self, strengths, beta):
+        """Open each gate as far as is best for rows of typical z.
+
+        A closed gate costs l2 / (2 beta), less what the slab costs, and the gate itself moves gamma from alpha.
+        """
+        logvar = posterior_logvar(strengths, beta)
+        self.mu.start(0.0, torch.exp(logvar / 2))
+        self.logvar.start(logvar)
+        best = math.log(self.alpha) - math.log1p(-self.alpha)
+        best = best + (strengths / max(beta, MIN_BETA) - torch.log1p(strengths)) / 2
+        self.v.start(best.clamp(0.0, MAX_V - INITIAL_V))
+        return torch.sqrt(1 - torch.exp(logvar))
 
     def sample(self, q, u):
         mu, logvar, v = q
@@ -177,6 +213,12 @@ class SpikeAndSlab(nn.Module):
 
     def sample_prior(self, u):
         return (u[1] < self.alpha) * standard_normal(u[0])
+
+
+def posterior_logvar(strengths, beta):
+    """Return log(beta / (beta + l2)), the variance of z given x in a linear model."""
+    beta = max(beta, MIN_BETA)
+    return math.log(beta) - torch.log(beta + strengths)
 
 
 def standard_normal(u):

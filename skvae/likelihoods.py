@@ -10,18 +10,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from skvae.networks import Linear
-from skvae.sparse import at_entries, entries, squared_error, sum_entries, totals, with_entries
+from skvae.sparse import at_entries, entries, power_sums, squared_error, sum_entries, totals, with_entries
 
-# Least variance of a feature in `Gaussian`, as a share of the features' mean variance.
+# Least variance of a feature in `Gaussian`, as a share of the features' mean variance where no other is asked for, and
+# as a share of its own, so that no feature is explained to the last digit.
 VARIANCE_FLOOR = 0.1
-
-# Least variance in `Gaussian`: the squares of gradients, which grow with its inverse, must not overflow.
-MIN_VARIANCE = 1e-12
+MIN_NOISE = 0.01
 
 # Largest sum of the features' squared means, in sums of their variances, at which sparse squared errors are precise.
 MAX_OFFSET = 9
 
-# Total to which the encoder's input is normalised for counts.
+# Total to which the encoder's input is normalised for counts, before `measure` makes it that of a typical row.
 TARGET_SUM = 1e4
 
 # Where the dispersions of `NegativeBinomial` start, and how much faster their logarithms move than other parameters:
@@ -51,13 +50,53 @@ class Likelihood(nn.Module):
     # what x may be: "real", "counts" or "binary"
     support = "real"
 
+    # what `measure` finds; no buffers, which would follow the moments of later chunks of the data
+    unit = 1.0
+
+    def get_extra_state(self):
+        return torch.tensor(self.unit, dtype=torch.float64)
+
+    def set_extra_state(self, state):
+        self.unit = state.item()
+
+    @property
+    def output(self):
+        """The layer that tells the mean of x, a `Linear` of D outputs."""
+        raise NotImplementedError
+
+    def measure(self, x):
+        """Before training, find from some rows x (B, D) the unit of x: what is large and what is small in it."""
+
+    def set_floor(self, share):
+        """Before training, set the least variance of a feature, as a share of the mean variance, if there is one."""
+
     def encoder_input(self, x):
-        """Return what the encoder sees of a batch x (B, D), a tensor or a `SparseBatch`: counts normalised."""
-        return log_normalized(x) if self.support == "counts" else x
+        """Return what the encoder sees of a batch x (B, D), a tensor or a `SparseBatch`, in that unit."""
+        return x
 
     def start(self, mean, variance):
         """Before training, set the parameters that the moments of the features, (D,) each, tell."""
         raise NotImplementedError
+
+    def start_noise(self, noise):
+        """Before training, set the noise of the features that a linear model leaves, (D,), if it is learned.
+
+        Of real data their variances in the squared unit, of counts their dispersions, 1 / theta.
+        """
+
+    def start_linear(self, loadings, intercepts):
+        """Before training, make the mean of x a linear function, or one through its link, of the last columns of h.
+
+        Parameters
+        ----------
+        loadings : tensor of shape (D, K)
+            Of the last K of the H columns; the others, of a network, add nothing yet.
+        intercepts : tensor of shape (D,)
+        """
+        with torch.no_grad():
+            self.output.weight.zero_()
+            self.output.weight[:, self.output.in_features - loadings.shape[1] :] = loadings
+            self.output.bias.copy_(intercepts)
 
     def log_prob(self, h, x):
         """Return log p(x|z) from the hidden features h (B, H), summed over the features of a batch x (B, D): (B,)."""
@@ -77,10 +116,11 @@ class Likelihood(nn.Module):
 
 
 class Gaussian(Likelihood):
-    """p(x_d|z) = N(x_hat_d, sigma_d^2) with x_hat = W h + b and a learned variance of each feature.
+    """p(x_d|z) = N(x_hat_d, sigma_d^2) with x_hat = u (W h + b) and a learned variance of each feature.
 
-    sigma_d^2 = exp(logvar_d) + floor weighs the features as z-scoring would, but by what z leaves unexplained. The
-    floor, a share of the mean variance of the data, keeps features that hardly ever vary from outweighing all others.
+    The unit u is the features' mean deviation, so that nothing depends on that of the data. sigma_d^2 =
+    u^2 (exp(logvar_d) + floor_d) weighs the features as z-scoring would, but by what z leaves unexplained. The floor, a
+    share of the mean variance of the data, keeps features that hardly ever vary from outweighing all others.
     """
 
     floor: torch.Tensor
@@ -89,60 +129,118 @@ class Gaussian(Likelihood):
         super().__init__()
         self.x_hat = LinearMean(n_hidden, n_features)
         self.logvar = nn.Parameter(torch.zeros(n_features))
-        self.register_buffer("floor", torch.zeros(()))
+        self.register_buffer("floor", torch.zeros(n_features))
+        self.floor_share = VARIANCE_FLOOR
+
+    @property
+    def output(self):
+        return self.x_hat
+
+    def get_extra_state(self):
+        return torch.tensor([self.unit, self.floor_share], dtype=torch.float64)
+
+    def set_extra_state(self, state):
+        self.unit, self.floor_share = state.tolist()
+
+    def measure(self, x):
+        self.unit = deviation(x).item() or 1.0  # constant data have none
+
+    def set_floor(self, share):
+        self.floor_share = float(share)
+
+    def encoder_input(self, x):
+        return in_unit(x, self.unit)
 
     def start(self, mean, variance):
-        typical = variance.mean() or torch.ones_like(variance[0])  # constant data have no scale
-        floor = (VARIANCE_FLOOR * typical).clamp(min=MIN_VARIANCE)
-        self.x_hat.start(mean, variance)
+        variance = variance / self.unit**2
+        self.x_hat.start(mean / self.unit, variance)
+        floor = torch.maximum(self.floor_share * variance.mean(), MIN_NOISE * variance)
         with torch.no_grad():
-            self.floor.copy_(floor)
-            self.logvar.copy_(torch.log(variance + VARIANCE_FLOOR * floor))
+            self.floor.copy_(torch.where(floor > 0, floor, 1.0))
+            self.logvar.copy_(torch.log(variance + MIN_NOISE * self.floor))
+
+    def start_noise(self, noise):
+        with torch.no_grad():
+            self.logvar.copy_(torch.log((noise - self.floor).clamp(min=0) + MIN_NOISE * self.floor))
+
+    def relative_variance(self):
+        """Return sigma^2 / u^2, shape (D,)."""
+        return torch.exp(self.logvar) + self.floor
 
     def variance(self):
         """Return sigma^2, shape (D,)."""
-        return torch.exp(self.logvar) + self.floor
+        return self.relative_variance() * self.unit**2
 
     def log_prob(self, h, x):
-        variance = self.variance()
-        error = self.x_hat.squared_error(h, x, 1 / variance)
-        return -(error + torch.log(2 * math.pi * variance).sum()) / 2
+        variance = self.relative_variance()
+        error = self.x_hat.squared_error(h, in_unit(x, self.unit), 1 / variance)
+        return -(error + torch.log(2 * math.pi * variance).sum()) / 2 - x.shape[1] * math.log(self.unit)
 
     def mean(self, h, total=None):
-        return self.x_hat(h)
+        return self.unit * self.x_hat(h)
 
     def sample(self, h, random_state):
         return random_state.normal(self.mean(h).numpy(force=True), self.variance().sqrt().numpy(force=True))
 
 
 class UnitGaussian(Likelihood):
-    """p(x_d|z) = N(x_hat_d, 1) with x_hat = W h + b: half the squared error, up to a constant."""
+    """p(x_d|z) = N(x_hat_d, 1) with x_hat = u (W h + b): half the squared error, up to a constant.
+
+    Its noise is 1 in the unit of the data, on which all depends. The unit u, of what is computed, is the features' mean
+    deviation where that is above 1: W would be long to reach it.
+    """
 
     def __init__(self, n_hidden, n_features):
         super().__init__()
         self.x_hat = LinearMean(n_hidden, n_features)
 
+    @property
+    def output(self):
+        return self.x_hat
+
+    def measure(self, x):
+        self.unit = max(1.0, deviation(x).item())
+
+    def encoder_input(self, x):
+        return in_unit(x, self.unit)
+
     def start(self, mean, variance):
-        self.x_hat.start(mean, variance)
+        self.x_hat.start(mean / self.unit, variance / self.unit**2)
 
     def log_prob(self, h, x):
-        error = self.x_hat.squared_error(h, x)
+        error = self.unit**2 * self.x_hat.squared_error(h, in_unit(x, self.unit))
         return -(error + x.shape[1] * math.log(2 * math.pi)) / 2
 
     def mean(self, h, total=None):
-        return self.x_hat(h)
+        return self.unit * self.x_hat(h)
 
     def sample(self, h, random_state):
         return random_state.normal(self.mean(h).numpy(force=True))
 
 
-class Poisson(Likelihood):
+class WithTotal(Likelihood):
+    """A likelihood that takes the total t of a row as given: the unit of x is a typical total."""
+
+    unit = TARGET_SUM
+
+    def measure(self, x):
+        self.unit = totals(x).double().mean().item()
+
+    def encoder_input(self, x):
+        return log_normalized(x, self.unit)
+
+
+class Poisson(WithTotal):
     """p(x_d|z) = Poisson(t pi_d) with pi = softmax(W h + b) and t the total of x, its library size.
 
     Given t it is the multinomial distribution of the counts over the features, up to a term without z.
     """
 
     support = "counts"
+
+    @property
+    def output(self):
+        return self.proportions.logits
 
     def __init__(self, n_hidden, n_features):
         super().__init__()
@@ -163,13 +261,17 @@ class Poisson(Likelihood):
         return random_state.poisson(self.mean(h).numpy(force=True))
 
 
-class NegativeBinomial(Likelihood):
+class NegativeBinomial(WithTotal):
     """p(x_d|z) = NB with mean t pi_d, pi = softmax(W h + b), t the total of x, and a learned dispersion theta_d.
 
     Its variance is mu + mu^2 / theta; a large theta is nearly a Poisson distribution.
     """
 
     support = "counts"
+
+    @property
+    def output(self):
+        return self.proportions.logits
 
     def __init__(self, n_hidden, n_features):
         super().__init__()
@@ -184,6 +286,10 @@ class NegativeBinomial(Likelihood):
 
     def start(self, mean, variance):
         self.proportions.start(mean)
+
+    def start_noise(self, noise):
+        with torch.no_grad():
+            self.slow_log_theta.copy_(-torch.log(noise) / DISPERSION_SPEED)
 
     def log_prob(self, h, x):
         log_zero, rest = self.log_prob_of_zero(h, x)
@@ -209,10 +315,22 @@ class NegativeBinomial(Likelihood):
         return random_state.poisson(rate)
 
 
-class ZeroInflatedNegativeBinomial(Likelihood):
+class ZeroInflatedNegativeBinomial(WithTotal):
     """p(x_d|z) = omega_d [x_d = 0] + (1 - omega_d) NB(x_d), NB as in `NegativeBinomial`, omega = sigmoid(V h + c)."""
 
     support = "counts"
+
+    @property
+    def output(self):
+        return self.counts.output
+
+    def start_noise(self, noise):
+        self.counts.start_noise(noise)
+
+    def start_linear(self, loadings, intercepts):
+        super().start_linear(loadings, intercepts)
+        with torch.no_grad():
+            self.dropout.weight.zero_()
 
     def __init__(self, n_hidden, n_features):
         super().__init__()
@@ -243,8 +361,12 @@ class ZeroInflatedNegativeBinomial(Likelihood):
         return self.counts.sample(h, random_state) * (random_state.uniform(size=dropout.shape) > dropout)
 
 
-class Bernoulli(Likelihood):
-    """p(x_d = 1|z) = sigmoid(W h + b), for binary x; of x between 0 and 1, minus the cross-entropy."""
+class Bernoulli(WithTotal):
+    """p(x_d = 1|z) = sigmoid(W h + b + log(t / u)), for binary x; of x between 0 and 1, minus the cross-entropy.
+
+    t is the total of x, taken as given like that of counts, and u a typical one: z need not tell how many ones a row
+    has, which in sparse rows would be most of what it tells.
+    """
 
     support = "binary"
 
@@ -252,50 +374,47 @@ class Bernoulli(Likelihood):
         super().__init__()
         self.logits = Linear(n_hidden, n_features)
 
+    @property
+    def output(self):
+        return self.logits
+
     def start(self, mean, variance):
         with torch.no_grad():
             self.logits.bias.copy_(torch.logit(mean, eps=MIN_SHARE))
 
     def log_prob(self, h, x):
-        logits = self.logits(h)
+        logits = self.logits(h) + torch.log(totals(x) / self.unit)
         return sum_entries(x, entries(x) * at_entries(x, logits)) - log1p_exp(logits).sum(dim=1)
 
     def mean(self, h, total=None):
-        return torch.sigmoid(self.logits(h))
+        logits = self.logits(h)
+        return torch.sigmoid(logits if total is None else logits + torch.log(total / self.unit))
 
     def sample(self, h, random_state):
         return random_state.binomial(1, self.mean(h).numpy(force=True))
 
 
 class LinearMean(Linear):
-    """x_hat = s W h + b, and the squared error of x around it. W would be long to reach the scale s of the data."""
+    """x_hat = W h + b, and the squared error of x around it."""
 
     # whether sparse x is made dense a batch at a time: in float32 the sparse squared error would lose what varies
     # beside a much larger mean
     makes_dense = False
 
-    # no buffer, which would follow the moments of later chunks, though W was learned at the first scale
-    scale = 1.0
-
-    def forward(self, h):
-        return super().forward(h * self.scale)
-
     def get_extra_state(self):
-        return torch.tensor([self.makes_dense, self.scale], dtype=torch.float64)
+        return torch.tensor(self.makes_dense)
 
     def set_extra_state(self, state):
-        makes_dense, self.scale = state.tolist()
-        self.makes_dense = bool(makes_dense)
+        self.makes_dense = bool(state)
 
     def start(self, mean, variance):
         self.makes_dense = is_offset(mean, variance)
         with torch.no_grad():
             self.bias.copy_(mean)
-        self.scale = max(1.0, variance.mean().sqrt().item())
 
     def squared_error(self, h, x, precision=None):
         """Return sum_d p_d (x_d - x_hat_d)^2, shape (B,)."""
-        return squared_error(x.to_dense() if self.makes_dense else x, h * self.scale, self.weight, self.bias, precision)
+        return squared_error(x.to_dense() if self.makes_dense else x, h, self.weight, self.bias, precision)
 
 
 class Proportions(nn.Module):
@@ -330,9 +449,20 @@ def is_offset(mean, variance):
     return bool(mean.square().sum() > MAX_OFFSET * variance.sum())
 
 
-def log_normalized(x):
-    """Return log1p of the counts after each row is scaled to a total of `TARGET_SUM`."""
-    scale = TARGET_SUM / totals(x)[:, 0]
+def deviation(x):
+    """Return the root of the mean variance of the features, float64."""
+    sums, squares = power_sums(x, torch.ones(len(x), dtype=torch.float64))
+    return (squares / len(x) - (sums / len(x)).square()).clamp(min=0).mean().sqrt()
+
+
+def in_unit(x, unit):
+    """Return x / unit."""
+    return with_entries(x, lambda values, _: values / unit)
+
+
+def log_normalized(x, target):
+    """Return log1p of the counts after each row is scaled to a total of `target`."""
+    scale = target / totals(x)[:, 0]
     return with_entries(x, lambda counts, rows: torch.log1p(counts * scale[rows]))
 
 

@@ -1,10 +1,23 @@
 """Networks: the hidden layers of encoder and decoder, and the autoencoder they form."""
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from skvae.sparse import centered_linear, drop, totals
+from skvae.sparse import centered_linear, drop, thin, totals
+
+# Share of the decoder's hidden features that a training step leaves out where a linear model stands beside them: the
+# network then has to add what many rows show, not what one does.
+HIDDEN_DROPOUT = 0.5
+
+# Features, of the deviation of all, from which on the first layer sees its input smaller, so that a step of its many
+# weights does not move a hidden feature further than one of few.
+MAX_WIDTH = 1500
+
+# Least scale of an input whose squares float32 holds; a smaller one is taken as it is.
+MIN_SCALE = 1e-19
 
 ACTIVATIONS = {
     "identity": nn.Identity,
@@ -13,6 +26,15 @@ ACTIVATIONS = {
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
 }
+
+
+def wide_enough(width):
+    """Return the next multiple of 16.
+
+    MKL splits the products of other widths, and the gradients of narrower ones, over threads, and their number would
+    show in the last bits, which training amplifies.
+    """
+    return math.ceil(width / 16) * 16
 
 
 class Linear(nn.Linear):
@@ -87,7 +109,7 @@ class Trunk(nn.Module):
 
     def __init__(self, n_inputs, widths, activation, first_activation=None, *, centered=False):
         super().__init__()
-        self.n_outputs = n_inputs
+        self.n_inputs = self.n_outputs = n_inputs
         self.layers = nn.Sequential(*([Centering(n_inputs)] if centered and not widths else []))
         for depth, width in enumerate(widths):
             make_layer = CenteredLinear if depth == 0 and centered else Linear
@@ -97,8 +119,14 @@ class Trunk(nn.Module):
 
     def start(self, mean, variance):
         """Before training, tell the first layer of a centered trunk the mean and scale of its input."""
-        self.layers[0].get_buffer("mean").copy_(mean)
-        self.layers[0].get_buffer("scale").copy_(variance.mean().sqrt().clamp(min=1))
+        first, scale = self.layers[0], variance.mean().sqrt()
+        first.get_buffer("mean").copy_(mean)
+        if scale > MIN_SCALE:
+            width = max(1.0, variance.sqrt().sum().item() / scale.item() / MAX_WIDTH)
+            first.get_buffer("scale").copy_(scale * width)
+            with torch.no_grad():
+                for weight in first.parameters():
+                    weight.mul_(width if weight.ndim > 1 else 1.0)
 
     def forward(self, x):
         return self.layers(x)
@@ -119,23 +147,69 @@ class Head(nn.Module):
         Number of latent dimensions.
     """
 
+    length: torch.Tensor
+
     def __init__(self, n_inputs, widths, activation, n_outputs):
         super().__init__()
         self.trunk = Trunk(n_inputs, widths, activation)
         self.output = Linear(self.trunk.n_outputs, n_outputs)
+        self.register_buffer("length", torch.ones(n_outputs))
+
+    def start(self, value, length=1.0):
+        """Before training, return a value (J,) whatever the input, from which training moves by steps of a length."""
+        with torch.no_grad():
+            self.length.fill_(1).mul_(torch.as_tensor(length))
+            self.output.weight.zero_()
+            self.output.bias.copy_(torch.as_tensor(value) / self.length)
 
     def forward(self, h):
-        # Computed with at least 16 outputs: MKL splits the gradient of a narrower weight over threads, and their number
-        # would show in its last bits, which training amplifies.
         n_outputs = self.output.out_features
-        missing = max(0, 16 - n_outputs)
+        missing = max(0, wide_enough(1) - n_outputs)
         weight = F.pad(self.output.weight, (0, 0, 0, missing))
         bias = F.pad(self.output.bias, (0, missing))
-        return F.linear(self.trunk(h), weight, bias)[:, :n_outputs]
+        return F.linear(self.trunk(h), weight, bias)[:, :n_outputs] * self.length
+
+
+class Projection(nn.Module):
+    """The linear part of an encoder, y = (x - m) A - c O, which the network adds to.
+
+    It is set before training, and kept: what moves it further fits few rows by heart, and would turn its axes.
+
+    Parameters
+    ----------
+    n_features : int
+        D.
+    n_components : int
+        J.
+    n_covariates : int
+        C.
+    """
+
+    scale: torch.Tensor
+    explained: torch.Tensor
+    edges: torch.Tensor
+    total: torch.Tensor
+
+    def __init__(self, n_features, n_components, n_covariates):
+        super().__init__()
+        self.n_components = n_components
+        self.linear = CenteredLinear(n_features, wide_enough(n_components)).requires_grad_(False)
+        self.register_buffer("offsets", torch.zeros(n_covariates, n_components))
+        # of each axis the variance along it in units of the noise, the largest such of noise alone, and their sum
+        self.register_buffer("explained", torch.zeros(n_components))
+        self.register_buffer("edges", torch.ones(n_components))
+        self.register_buffer("total", torch.ones(()))
+        # a code is z times it
+        self.register_buffer("scale", torch.ones(n_components))
+
+    def forward(self, x, c):
+        return self.linear(x)[:, : self.n_components] - c @ self.offsets
 
 
 class Autoencoder(nn.Module):
     """Compose x -> encoder -> q(z|x) -> z -> decoder -> p(x|z).
+
+    With a projection, encoder and decoder are a linear model and a network that adds to it.
 
     Given covariates c, such as the batch of each row in one-hot form, it models p(x|z, c), so that z need not tell of
     what c tells. Without any, c has no columns.
@@ -154,9 +228,13 @@ class Autoencoder(nn.Module):
         Share of the non-zeros of x that the encoder does not see in training. "auto" is set before training.
     encodes_covariates : bool, default=False
         Whether the latent sees c beside the encoder's features, (B, H + C).
+    projection : Projection, default=None
+        Adds to the location of q(z|x); the likelihood then sees z and c beside the decoder's features, (B, H' + J + C).
     """
 
-    def __init__(self, encoder, latent, decoder, likelihood, *, input_dropout=0.0, encodes_covariates=False):
+    def __init__(
+        self, encoder, latent, decoder, likelihood, *, input_dropout=0.0, encodes_covariates=False, projection=None
+    ):
         super().__init__()
         self.encoder = encoder
         self.latent = latent
@@ -164,12 +242,26 @@ class Autoencoder(nn.Module):
         self.likelihood = likelihood
         self.input_dropout = input_dropout
         self.encodes_covariates = encodes_covariates
+        self.projection = projection
+        self.uses_network = True
+
+    @property
+    def scale(self):
+        """Deviations of a code where z has its prior's, (J,) or 1."""
+        return 1.0 if self.projection is None else self.projection.scale
 
     def get_extra_state(self):
-        return torch.tensor(self.input_dropout, dtype=torch.float64)
+        return torch.tensor([self.input_dropout, self.uses_network], dtype=torch.float64)
 
     def set_extra_state(self, state):
-        self.input_dropout = state.item()
+        self.input_dropout, uses_network = state.tolist()
+        self.uses_network = bool(uses_network)
+
+    def refuse_network(self):
+        """Before training, leave the linear model alone: hidden features are zero from now on."""
+        self.uses_network = False
+        self.encoder.requires_grad_(False)
+        self.decoder.requires_grad_(False)
 
     @property
     def code_size(self):
@@ -181,22 +273,34 @@ class Autoencoder(nn.Module):
     def encode(self, x, c, generator=None):
         """Return the parameters of q(z|x), a tuple of tensors (B, J); with a generator, from x with dropout."""
         x = self.likelihood.encoder_input(x)
+        linear = 0.0 if self.projection is None else self.projection(x, c)
         if generator is not None and self.input_dropout > 0:
             x = drop(x, self.input_dropout, generator)
-        h = self.encoder(x)
-        return self.latent(torch.cat([h, c], dim=1) if self.encodes_covariates else h)
+        h = self.encoder(x) if self.uses_network else c.new_zeros(len(x), self.encoder.n_outputs)
+        return self.latent(torch.cat([h, c], dim=1) if self.encodes_covariates else h, linear)
 
-    def decode(self, z, c):
-        """Return the decoder's hidden features, shape (B, H')."""
-        return self.decoder(torch.cat([z.to_dense(), c], dim=1))
+    def decode(self, z, c, generator=None):
+        """Return what the likelihood sees, shape (B, H'); with a generator, hidden features with dropout."""
+        inputs = torch.cat([z.to_dense(), c], dim=1)
+        h = self.decoder(inputs) if self.uses_network else c.new_zeros(len(inputs), self.decoder.n_outputs)
+        if self.projection is None or not self.decoder.layers:
+            return h
+        if generator is not None:
+            h = thin(h, HIDDEN_DROPOUT, generator)
+        missing = wide_enough(inputs.shape[1]) - inputs.shape[1]
+        return torch.cat([h, inputs.new_zeros(len(inputs), missing), inputs], dim=1)
 
-    def mean(self, z, c, total=None):
+    def code(self, q):
+        """Return the mean of z in the units of a code, (B, J)."""
+        return self.scale * self.latent.mean(q)
+
+    def mean(self, code, c, total=None):
         """Return E[x|z], shape (B, D), for rows of a total, by default the mean one of the data."""
-        return self.likelihood.mean(self.decode(z, c), total)
+        return self.likelihood.mean(self.decode(code.to_dense() / self.scale, c), total)
 
-    def slopes(self, z, c):
-        """Return the sum over the rows of the Jacobian dE[x|z] / dz, shape (J, D); of counts that of log1p(E[x|z])."""
-        z = z.requires_grad_()
+    def slopes(self, code, c):
+        """Return the sum over the rows of the slopes of E[x|z] in each code, (J, D); of counts of log1p(E[x|z])."""
+        z = code.requires_grad_()
         expected = self.mean(z, c)
         if self.likelihood.support == "counts":
             expected = expected.log1p()
@@ -222,7 +326,8 @@ class Autoencoder(nn.Module):
         """Return log p(x|z) (B,) at one z ~ q(z|x), and KL(q || p) per dimension (B, J)."""
         q = self.encode(x, c, generator)
         u = torch.rand(self.latent.n_uniforms, *q[0].shape, generator=generator, device=q[0].device)
-        return self.log_prob(x, c, self.latent.sample(q, u)), self.latent.kl(q)
+        h = self.decode(self.latent.sample(q, u), c, generator)
+        return self.likelihood.log_prob(h, x), self.latent.kl(q)
 
 
 def initialize(module, generator):

@@ -23,6 +23,10 @@ class OneProcess:
         """Return the rows of all processes, an ndarray, in every process."""
         return rows
 
+    def collect(self, part):
+        """Return the parts of all processes, a list, in every process."""
+        return [part]
+
     def raise_together(self, error):
         """Raise in every process if one has an error, instead of leaving the others waiting."""
         if error is not None:
@@ -68,9 +72,12 @@ class ManyProcesses(OneProcess):
         return self.accelerator.reduce(tensor.to(self.accelerator.device), "sum").to(tensor.device)
 
     def gather(self, rows):
+        return np.concatenate(self.collect(rows))
+
+    def collect(self, part):
         from accelerate.utils import gather_object
 
-        return np.concatenate(gather_object([rows]))
+        return gather_object([part])
 
     def raise_together(self, error):
         failed = self.add_up(torch.tensor(float(error is not None)))

@@ -8,6 +8,7 @@ from functools import cached_property, singledispatch
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.linalg import vecdot
@@ -180,6 +181,18 @@ def _(x: SparseBatch, n_rows):
     ends = x.rows.starts[-1:].expand(n_rows - len(x))
     starts = torch.cat([x.rows.starts, ends])
     return SparseBatch((n_rows, x.shape[1]), Bags(starts, x.rows.indices, x.rows.values), x.places)
+
+
+@singledispatch
+def to_scipy(x):
+    """Return x as an ndarray, or a sparse batch as a CSR matrix."""
+    return x.numpy()
+
+
+@to_scipy.register
+def _(x: SparseBatch):
+    rows = x.rows
+    return sparse.csr_matrix((rows.values.numpy(), rows.indices.numpy(), rows.starts.numpy()), shape=x.shape)
 
 
 @singledispatch

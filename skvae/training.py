@@ -14,18 +14,17 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 from skorch.history import History
 
-from skvae.batching import Moments, ShuffledBatches, batches_by_cost, mean_of_batches
+from skvae.batching import Moments, ShuffledBatches, mean_of_batches
 from skvae.callbacks import ProgressBar
-from skvae.likelihoods import is_offset
 from skvae.objectives import elbo
 from skvae.processes import OneProcess
 from skvae.schedules import SCHEDULES
-from skvae.sparse import entries, sum_entries
+from skvae.start import survey
+from skvae.threads import threads_for
 
-# What an input dropout of "auto" is where no larger share of the values is not zero. At 0.7 counts have a slightly
-# better held-out ELBO, but batches mix less.
-SPARSE_DROPOUT = 0.5
-MAX_DENSITY = 0.4
+# Gradients in nats, mean over the rows, that Adam takes for nothing: those that are zero but for rounding, as at the
+# optimum of a linear model, would otherwise move a parameter as far as any.
+ADAM_EPS = 1e-6
 
 # Between the seeds of two calls of `partial_fit`, more than there are processes.
 CALL_OFFSET = 1_000_003
@@ -257,6 +256,7 @@ def make_net(
         criterion=objective,
         optimizer=torch.optim.Adam,
         optimizer__fused=True,
+        optimizer__eps=ADAM_EPS,
         lr=learning_rate,
         train_split=None,
         callbacks=[
@@ -331,7 +331,7 @@ def run(net, rows, *, n_epochs, n_batches, processes, last_step=None, held_out=N
             follow(net, rows, processes)
         # Not net.fit, which swallows KeyboardInterrupt and returns a half-trained net.
         net.notify("on_train_begin", X=rows, y=None)
-        with suppress(StopTraining):
+        with suppress(StopTraining), threads_for(net.module_):
             # a checkpoint may have brought epochs
             net.fit_loop(rows, epochs=net.max_epochs - (len(net.history) - n_epochs_before))
         net.module_.eval()
@@ -351,33 +351,6 @@ def share_of_loss(rows, n_batches, processes):
             "one a gradient step. Raise batch_size, or sort the rows such that their weights are spread evenly."
         )
     return (n_visits * processes.count / processes.add_up(n_visits)).item()
-
-
-def start(module, rows, processes):
-    """Before training, set what the data tell of an autoencoder's parameters; return the moments of the features."""
-    moments, seen, n_nonzero = survey(module, rows, processes)
-    module.likelihood.start(*moments.mean_and_variance())
-    mean, variance = seen.mean_and_variance()
-    module.encoder.start(mean, variance)
-    if module.input_dropout == "auto":
-        # Measured by held-out ELBO: sparse rows gain, dense ones lose. Dropping large means would be a loud noise.
-        gains = n_nonzero <= MAX_DENSITY * moments.weight * len(mean) and not is_offset(mean, variance)
-        module.input_dropout = SPARSE_DROPOUT if gains else 0.0
-    return moments
-
-
-def survey(module, rows, processes):
-    """Return the moments of the features of x and of what the encoder sees, and the number of non-zeros."""
-    moments, n_nonzero = Moments(), torch.zeros((), dtype=torch.float64)
-    seen = Moments() if module.likelihood.support == "counts" else moments  # only counts are encoded otherwise
-    for batch in batches_by_cost(rows):
-        x, _ = rows[batch]
-        weights = rows.weights_of(batch)
-        moments.add(x, weights)
-        if seen is not moments:
-            seen.add(module.likelihood.encoder_input(x), weights)
-        n_nonzero += weights @ sum_entries(x, (entries(x) != 0).double())
-    return moments.map(processes.add_up), seen.map(processes.add_up), processes.add_up(n_nonzero)
 
 
 def follow(net, rows, processes):

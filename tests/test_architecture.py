@@ -29,6 +29,9 @@ ALLOWED = {
     "batching": {"sparse", "stores"},
     "schedules": set(),
     "validation": {"stores", "warn"},
+    "factors": set(),
+    "threads": set(),
+    "start": {"batching", "factors", "likelihoods", "sparse"},
     "training": {
         "callbacks",
         "sparse",
@@ -39,6 +42,8 @@ ALLOWED = {
         "networks",
         "latents",
         "likelihoods",
+        "start",
+        "threads",
     },
     "_base": {
         "types",
@@ -50,6 +55,8 @@ ALLOWED = {
         "validation",
         "batching",
         "schedules",
+        "start",
+        "threads",
         "training",
         "objectives",
         "networks",
@@ -88,7 +95,7 @@ ALLOWED = {
         "preprocessing",
     },
 }
-MODEL_FILES = {"sparse", "networks", "latents", "likelihoods", "objectives"}
+MODEL_FILES = {"sparse", "networks", "latents", "likelihoods", "objectives", "factors"}
 
 
 def imports_of(module, *, anywhere=True):

@@ -27,3 +27,14 @@ def test_the_scale_benchmark_writes_its_results(tmp_path):
     rows = json.loads((tmp_path / "scale.json").read_text())["table"]["1000"]
     # the same bits from every form
     assert len({row["checksum"] for row in rows.values()}) == 1
+
+
+@pytest.mark.slow
+def test_the_quality_benchmark_writes_its_results(tmp_path):
+    subprocess.run([sys.executable, ROOT / "benchmarks" / "quality.py", tmp_path, "--quick"], check=True)
+    rows = json.loads((tmp_path / "quality.json").read_text())["results"]
+    assert {row["set"] for row in rows} == {"simulated-300", "simulated-600", "digits", "wine"}
+    assert {"PCA(10)", "AutoencoderEmbedding", "BetaVAE", "BetaVSC"} <= {row["contestant"] for row in rows}
+    assert all(0 < run[measured] <= 1 for row in rows for run in row["runs"] for measured in ("nmi", "ari", "f1"))
+    assert "| wine |" in (tmp_path / "quality.md").read_text()
+    assert (tmp_path / "quality.png").stat().st_size > 0

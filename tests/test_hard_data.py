@@ -85,9 +85,18 @@ def unchanged(estimator):
 
 
 @every_estimator
-@pytest.mark.parametrize("likelihood", ["gaussian", "unit_gaussian"])
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_values_of_1e30_are_embedded_as_those_of_1(Estimator, container):
+    X = counts(20, 6)
+    expected, Z = (Estimator(**SMALL).fit_transform(container(unit * X)) for unit in (1.0, 1e30))
+    np.testing.assert_allclose(Z, expected, rtol=1e-2, atol=1e-3)
+
+
+@every_estimator
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize(
+    ("likelihood", "method"), [("gaussian", "partial_fit"), ("unit_gaussian", "fit"), ("unit_gaussian", "partial_fit")]
+)
 def test_values_of_1e30_name_the_epoch_and_the_scale(Estimator, likelihood, container, method):
     settings = {**SMALL, "likelihood": likelihood, "learning_rate_schedule": "constant"}
     estimator = Estimator(**settings).fit(counts(20, 6))

@@ -29,14 +29,16 @@ def test_a_centered_trunk_sees_the_input_less_its_mean():
     torch.testing.assert_close(trunk(x + mean), plain)
 
 
-def test_a_centered_trunk_sees_large_input_by_its_scale_and_small_input_as_it_is():
+def test_a_centered_trunk_sees_input_by_its_scale():
     trunk = initialize(Trunk(5, (4,), "tanh", centered=True), generator(1)).double()
     x, mean = torch.randn(3, 5, dtype=torch.float64, generator=generator()), torch.zeros(5)
     plain = trunk(x)
     trunk.start(mean, torch.tensor([100.0, 0, 0, 25, 0]))
     torch.testing.assert_close(trunk(5 * x), plain)
     trunk.start(mean, torch.full((5,), 0.01))
-    torch.testing.assert_close(trunk(x), plain)
+    torch.testing.assert_close(trunk(x / 10), plain)
+    trunk.start(mean, torch.zeros(5))  # which has no scale: the last one stays
+    torch.testing.assert_close(trunk(x / 10), plain)
 
 
 def test_a_trunk_without_widths_is_the_identity():

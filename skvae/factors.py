@@ -1,0 +1,332 @@
+"""Factor analysis: the linear model that an autoencoder starts from, in closed form.
+
+With one noise variance psi_d a feature, the model x = m + L z + noise has its optimum at
+
+    (X - m) / sqrt(psi) = U s V',   lambda = s^2 / n,   L = sqrt(psi) V sqrt(l2),   l2 = lambda - 1
+    q(z|x) = N(A (x - m), C),       A = C L' / psi,     C = 1 / (1 + l2)
+
+(Tipping & Bishop 1999, "Probabilistic principal component analysis", J. R. Stat. Soc. B 61). It is a variational
+autoencoder whose encoder and decoder are linear, at its maximum. Of few rows the lambda are too large: `strengths`
+corrects them by what X has left once each column is shuffled by itself (parallel analysis, Horn 1965).
+
+All is computed in float64, on one thread and from a fixed seed, so that the same rows give the same bits.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.special import expit
+
+# Vectors that the iteration carries beyond those asked for, and its passes over the rows: first, and in each round.
+N_EXTRA = 10
+N_FIRST, N_NEXT = 5, 2
+
+# Rounds in which the noise follows what the axes leave unexplained.
+N_ROUNDS = 2
+
+# The noise that each feature has at least, as a share of the mean variance; and others: 0 where features of unlike
+# units hide each other, more where many rare ones do. One of these is taken where with it X has so many times more
+# structure, and nats, judged on about so many rows.
+NOISE_FLOOR, OTHER_FLOORS = 0.3, (0.0, 3.0, 10.0)
+MIN_GAIN, MIN_STRUCTURE, N_COMPARED = 1.5, 0.1, 600
+
+# Least share of a feature's variance that is noise; and the share of its mean square, and the variance that float32 can
+# weigh, under which it is constant.
+MIN_NOISE = 0.01
+MIN_VARIATION, MIN_VARIANCE = 1e-9, 1e-38
+
+# Mean KL, in nats, at which an axis starts that does not stand above noise.
+NOISE_KL = 0.005
+
+# For the loadings of a likelihood that is not Gaussian: rows, Newton steps, the weight of the L2 penalty, the largest
+# change of a logit or log rate in a step, and the elements of a block.
+N_REGRESSED, N_NEWTON, RIDGE, MAX_STEP = 2000, 6, 10.0, 2.0
+MAX_ELEMENTS = 2**22
+
+# Bounds of the dispersions of counts, and the sum of squared means from which a feature's own outweighs the usual one.
+DISPERSIONS, N_PRIOR = (1e-3, 1e2), 10.0
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The axes of a factor analysis, those that explain most first.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (D,)
+    offsets : ndarray of shape (C, D)
+        Mean of each category of rows less `mean`.
+    noise : ndarray of shape (D,)
+        psi, what the axes leave of the variance of each feature.
+    floor : float
+        What each feature has at least of it, as a share of their mean variance.
+    encoding : ndarray of shape (D, J)
+        Map from x - m to the axes, along which the rows seen have variance 1. The largest element of each is positive.
+    loadings : ndarray of shape (D, J)
+        x - m along each axis where it is one deviation of its noise long.
+    variances : ndarray of shape (J,)
+        lambda, the variance along each axis in units of its noise.
+    edges : ndarray of shape (J,)
+        The largest lambda of X with each column shuffled.
+    total : float
+        Sum of all lambda.
+    """
+
+    mean: np.ndarray
+    offsets: np.ndarray
+    noise: np.ndarray
+    floor: float
+    encoding: np.ndarray
+    loadings: np.ndarray
+    variances: np.ndarray
+    edges: np.ndarray
+    total: float
+
+    def strengths(self, beta=1.0):
+        """Return l2 of each axis, (J,), at a weight beta of the KL term: what the axis explains of rows not seen."""
+        return np.maximum(shrink(self.variances, self.edges) + 1 - beta, 2 * NOISE_KL / np.maximum(self.variances, 1))
+
+
+def shrink(variances, edge):
+    """Return the l2 that the axes explain of new rows.
+
+    Of n rows with D features of noise alone the largest lambda is (1 + sqrt(D / n))^2, and an axis of strength l2 is
+    seen as lambda = (1 + l2) (1 + g / l2), at an angle of which l2 keeps (l2^2 - g) / (l2 + g), with g = D / n (Baik &
+    Silverstein 2006, "Eigenvalues of large sample covariance matrices of spiked population models"). Here g follows
+    from the edge.
+    """
+    g = np.maximum(np.sqrt(edge) - 1, 0.0) ** 2
+    half = (variances - 1 - g) / 2
+    seen = half + np.sqrt(np.maximum(half**2 - g, 0))
+    above = variances > np.maximum(edge, 1.0)
+    return np.where(above, (seen**2 - g) / np.where(above, seen + g, 1), 0.0)
+
+
+class Whitened:
+    """Y = (X - m) / sqrt(psi), of which only products are computed; m is the mean of the row's category.
+
+    Parameters
+    ----------
+    X : {ndarray, CSR matrix} of shape (n_samples, D), float64
+    means : ndarray of shape (C, D)
+    categories : ndarray of int of shape (n_samples,)
+    weights : ndarray of shape (D,)
+        psi, or another variance of each feature.
+    keeps_means : bool, default=True
+        Whether Y contains the directions in which the categories' means differ.
+    """
+
+    def __init__(self, X, means, categories, weights, *, keeps_means=True):
+        self.X = X
+        self.weights = np.sqrt(inverse(weights))
+        self.means = means * self.weights
+        self.indicators = sparse.csr_matrix(
+            (np.ones(len(categories)), categories, np.arange(len(categories) + 1)), shape=(X.shape[0], len(means))
+        )
+        self.left_out = None
+        if not keeps_means and len(means) > 1:
+            self.left_out, _ = np.linalg.qr((self.means[1:] - self.means[0]).T)
+
+    def times(self, V):
+        """Return Y V."""
+        return self.X @ (self.weights[:, np.newaxis] * V) - self.indicators @ (self.means @ V)
+
+    def transposed_times(self, U):
+        """Return Y' U."""
+        product = self.weights[:, np.newaxis] * (self.X.T @ U) - self.means.T @ (self.indicators.T @ U)
+        return product if self.left_out is None else product - self.left_out @ (self.left_out.T @ product)
+
+    def leading(self, V, n_iter):
+        """Return lambda, (K,), and V, (D, K), after some iterations of the subspace that V spans."""
+        for _ in range(n_iter):
+            V, _ = np.linalg.qr(self.transposed_times(self.times(V)))
+        product = self.times(V)
+        variances, rotation = np.linalg.eigh(product.T @ product / max(1, self.X.shape[0]))
+        return np.maximum(variances[::-1], 0), V @ rotation[:, ::-1]
+
+
+def factor_analysis(X, categories, n_categories, n_components, *, floor=None, keeps_means=False):
+    """Return the `Axes` of rows.
+
+    Parameters
+    ----------
+    X : {ndarray, CSR matrix} of shape (n_samples, D)
+    categories : ndarray of int of shape (n_samples,)
+        Their means are no part of the axes.
+    n_categories : int
+        C.
+    n_components : int
+        J. Axes beyond min(n_samples, D) are zero.
+    floor : float >= 0, default=None
+        The noise that each feature has at least, as a share of the mean variance. None for `choose_floor`.
+    keeps_means : bool, default=False
+        Whether the axes may contain directions in which the means of the categories differ.
+    """
+    X = X.astype(np.float64)
+    n_rows = X.shape[0]
+    categories = categories if n_categories else np.zeros(n_rows, int)
+    mean, means, variance = moments(X, categories, max(1, n_categories))
+    share = choose_floor(X[:: math.ceil(n_rows / N_COMPARED)], n_components) if floor is None else floor
+    floor = share * variance.mean()
+    edge = edge_of_noise(X, mean, variance + floor)
+    left, V = variance, random_directions(X, n_components + N_EXTRA)
+    for n_iter in (N_FIRST, *[N_NEXT] * N_ROUNDS):
+        weights, noise = left + floor, np.maximum(left, floor)
+        variances, V = Whitened(X, means, categories, weights, keeps_means=keeps_means).leading(V, n_iter)
+        squares = np.square(V.T[:n_components])
+        # the features are weighted by more than their noise, so that along an axis it is less than 1
+        along = squares @ (noise * inverse(weights))
+        along = np.where(along > 0, along, 1)
+        strengths = along * shrink(variances[:n_components] / along, edge / along)
+        left = np.maximum(variance - weights * (strengths @ squares), MIN_NOISE * variance)
+    order = np.argsort(-variances[:n_components] / along, kind="stable")
+    V, variances, along = V[:, order], variances[order], along[order]
+    V = V * np.where(np.take_along_axis(V, np.abs(V).argmax(axis=0)[np.newaxis], axis=0) < 0, -1, 1)
+    absent = n_components - len(order)
+    widths = ((0, 0), (0, absent))
+    return Axes(
+        mean=mean,
+        offsets=means - mean,
+        noise=np.maximum(left, floor),
+        floor=share,
+        encoding=np.pad(V * np.sqrt(inverse(weights))[:, np.newaxis] * np.sqrt(inverse(variances)), widths),
+        loadings=np.pad(V * np.sqrt(weights)[:, np.newaxis] * np.sqrt(along), widths),
+        variances=np.pad(variances / along, widths[1]),
+        edges=np.pad(edge / along, widths[1], constant_values=1),
+        total=(variance * inverse(np.maximum(left, floor))).sum(),
+    )
+
+
+def choose_floor(X, n_components):
+    """Return `NOISE_FLOOR`, or the one of the others with which there is much more structure in X."""
+    one = np.zeros(X.shape[0], int)
+    mean, means, variance = moments(X, one, 1)
+
+    def structure(floor):
+        """Return by how much the axes stand above noise: the mutual information of a linear code and X, in nats."""
+        weights = variance + floor * variance.mean()
+        whitened = Whitened(X, means, one, weights)
+        variances, _ = whitened.leading(random_directions(X, n_components + N_EXTRA), N_FIRST)
+        above = variances[:n_components] / max(edge_of_noise(X, mean, weights), np.finfo(np.float64).tiny)
+        return np.log(np.maximum(above, 1)).sum() / 2
+
+    best = max(OTHER_FLOORS, key=structure)
+    return best if structure(best) > MIN_GAIN * structure(NOISE_FLOOR) + MIN_STRUCTURE else NOISE_FLOOR
+
+
+def edge_of_noise(X, mean, weights):
+    """Return the largest lambda of X with each column shuffled by itself."""
+    shuffled = Whitened(shuffle_columns(X), mean[np.newaxis], np.zeros(X.shape[0], int), weights)
+    return shuffled.leading(random_directions(X, 1 + N_EXTRA // 2), N_FIRST)[0][0]
+
+
+def random_directions(X, n_vectors):
+    """Return vectors (D, K) from which the iteration starts, no more than X has axes."""
+    n_rows, n_features = X.shape
+    return np.random.RandomState(0).standard_normal((n_features, min(n_vectors, n_rows, n_features)))
+
+
+def moments(X, categories, n_categories):
+    """Return the mean (D,), the mean of each category (C, D), and the variance within them (D,)."""
+    counts = np.bincount(categories, minlength=n_categories)
+    indicators = sparse.csr_matrix(
+        (np.ones(len(categories)), (categories, np.arange(len(categories)))), shape=(n_categories, X.shape[0])
+    )
+    sums = indicators @ X
+    sums = sums.toarray() if sparse.issparse(sums) else sums
+    mean = sums.sum(axis=0) / X.shape[0]
+    means = np.where(counts[:, np.newaxis] > 0, sums / np.maximum(counts, 1)[:, np.newaxis], mean)
+    squares = X.multiply(X).sum(axis=0) if sparse.issparse(X) else np.einsum("ij,ij->j", X, X)
+    squares = np.asarray(squares).ravel() / X.shape[0]
+    variance = squares - counts / X.shape[0] @ means**2
+    return mean, means, np.where(variance > np.maximum(MIN_VARIATION * squares, MIN_VARIANCE), variance, 0)
+
+
+def shuffle_columns(X):
+    """Return X with the rows in a random order, another one in each column."""
+    n_rows, n_features = X.shape
+    rng = np.random.RandomState(0)
+    order, shifts = rng.permutation(n_rows), rng.randint(n_rows, size=n_features)
+    if not sparse.issparse(X):
+        return np.take_along_axis(X[np.argsort(order)], (np.arange(n_rows)[:, np.newaxis] - shifts) % n_rows, axis=0)
+    places = X.tocoo()
+    rows = (order[places.row] + shifts[places.col]) % n_rows
+    return sparse.csr_matrix((places.data, (rows, places.col)), shape=X.shape)
+
+
+def inverse(values):
+    """Return 1 / values, 0 where they are 0: there is nothing to weigh."""
+    return np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
+
+
+# The mean of a feature as a function of its logit or log rate, and the slope of that.
+LINKS = {
+    "counts": (np.exp, np.exp),
+    "binary": (expit, lambda eta: expit(eta) * expit(-eta)),
+}
+
+
+def regress(X, codes, offsets, intercepts, mean, slope):
+    """Return the loadings of a generalised linear model of each feature: E[x_d] = mean(o + b_d + codes @ W_d).
+
+    Newton steps with an L2 penalty on W, block by block of features.
+
+    Parameters
+    ----------
+    X : {ndarray, CSR matrix} of shape (n_samples, D)
+    codes : ndarray of shape (n_samples, K)
+        Columns of about unit variance.
+    offsets : ndarray of shape (n_samples, 1)
+        o.
+    intercepts : ndarray of shape (D,)
+        b to begin with.
+    mean, slope : callable
+        One of `LINKS`.
+
+    Returns
+    -------
+    loadings : ndarray of shape (D, K)
+    intercepts : ndarray of shape (D,)
+    information : ndarray of shape (K,)
+        Mean over the rows of what they tell of each column of `codes`: sum_d slope_d W_d^2.
+    dispersions : ndarray of shape (D,)
+        By how much the variance of a count of mean m is beyond m, in m^2; near the usual one where counts are few.
+    """
+    n_rows, n_features = X.shape
+    design = np.hstack([np.ones((n_rows, 1)), codes])
+    n_columns = design.shape[1]
+    upper = np.triu_indices(n_columns)
+    pairs = design[:, upper[0]] * design[:, upper[1]]
+    penalty = np.r_[1e-6, np.full(codes.shape[1], RIDGE)]
+    weights = np.hstack([intercepts[:, np.newaxis], np.zeros((n_features, codes.shape[1]))])
+    observed = np.asarray(X.T @ design)
+    information = np.zeros(codes.shape[1])
+    excess, squares = np.empty((2, n_features))
+    X = X.tocsc() if sparse.issparse(X) else X
+    size = max(1, MAX_ELEMENTS // n_rows)
+    for block in (slice(first, first + size) for first in range(0, n_features, size)):
+        part = weights[block]
+        eta = offsets.T + part @ design.T
+        for _ in range(N_NEWTON):
+            gradient = observed[block] - mean(eta) @ design - penalty * part
+            hessian = np.empty((len(part), n_columns, n_columns))
+            hessian[:, upper[0], upper[1]] = hessian[:, upper[1], upper[0]] = slope(eta) @ pairs
+            hessian += np.diag(penalty)
+            change = np.linalg.solve(hessian, gradient[:, :, np.newaxis])[:, :, 0]
+            moved = change @ design.T
+            # a step from where the curvature is small would end where it is huge
+            share = np.minimum(1, MAX_STEP / np.maximum(np.abs(moved).max(axis=1, keepdims=True), MAX_STEP))
+            part += share * change
+            eta += share * moved
+        information += slope(eta).mean(axis=1) @ part[:, 1:] ** 2
+        rates, counts = mean(eta), X[:, block]
+        counts = (counts.toarray() if sparse.issparse(counts) else counts).T
+        # as many degrees of freedom as columns went into the fit
+        spread = np.square(counts - rates).sum(axis=1) * n_rows / max(1, n_rows - n_columns)
+        excess[block] = spread - rates.sum(axis=1)
+        squares[block] = np.square(rates).sum(axis=1)
+    usual = np.clip(excess.sum() / max(squares.sum(), 1e-30), *DISPERSIONS)
+    dispersions = np.clip((excess + N_PRIOR * usual) / (squares + N_PRIOR), *DISPERSIONS)
+    return weights[:, 1:], weights[:, 0], information, dispersions
