@@ -37,6 +37,10 @@ MIN_GAIN, MIN_STRUCTURE, N_COMPARED = 1.5, 0.1, 600
 MIN_NOISE = 0.01
 MIN_VARIATION, MIN_VARIANCE = 1e-9, 1e-38
 
+# How much larger than the largest lambda of shuffled columns that of noise may be by chance, and the elements up to
+# which the columns are shuffled one by one.
+EDGE_MARGIN, MAX_SORTED = 1.1, 2**21
+
 # Mean KL, in nats, at which an axis starts that does not stand above noise.
 NOISE_KL = 0.005
 
@@ -217,9 +221,9 @@ def choose_floor(X, n_components):
 
 
 def edge_of_noise(X, mean, weights):
-    """Return the largest lambda of X with each column shuffled by itself."""
+    """Return the largest lambda to expect of X with each column shuffled by itself."""
     shuffled = Whitened(shuffle_columns(X), mean[np.newaxis], np.zeros(X.shape[0], int), weights)
-    return shuffled.leading(random_directions(X, 1 + N_EXTRA // 2), N_FIRST)[0][0]
+    return EDGE_MARGIN * shuffled.leading(random_directions(X, 1 + N_EXTRA // 2), N_FIRST)[0][0]
 
 
 def random_directions(X, n_vectors):
@@ -246,14 +250,23 @@ def moments(X, categories, n_categories):
 
 def shuffle_columns(X):
     """Return X with the rows in a random order, another one in each column."""
-    n_rows, n_features = X.shape
     rng = np.random.RandomState(0)
-    order, shifts = rng.permutation(n_rows), rng.randint(n_rows, size=n_features)
-    if not sparse.issparse(X):
-        return np.take_along_axis(X[np.argsort(order)], (np.arange(n_rows)[:, np.newaxis] - shifts) % n_rows, axis=0)
-    places = X.tocoo()
-    rows = (order[places.row] + shifts[places.col]) % n_rows
-    return sparse.csr_matrix((places.data, (rows, places.col)), shape=X.shape)
+    n_rows, n_features = X.shape
+    places = sparse.coo_array(X) if sparse.issparse(X) else None
+    columns = np.arange(n_features) if places is None else places.col
+    rows = np.arange(n_rows)[:, np.newaxis] if places is None else places.row
+    if n_rows * n_features <= MAX_SORTED:
+        rows = rng.random_sample(X.shape).argsort(axis=0)[rows, columns]
+    else:
+        # a random row r goes to a r + b modulo n, which is one for each where a has no divisor in common with n
+        factors = np.flatnonzero(np.gcd(np.arange(n_rows), n_rows) == 1)
+        factors, shifts = rng.choice(factors, n_features), rng.randint(n_rows, size=n_features)
+        rows = (factors[columns] * rng.permutation(n_rows)[rows] + shifts[columns]) % n_rows
+    if places is not None:
+        return sparse.csr_matrix((places.data, (rows, places.col)), shape=X.shape)
+    shuffled = np.empty_like(X)
+    np.put_along_axis(shuffled, rows, X, axis=0)
+    return shuffled
 
 
 def inverse(values):
