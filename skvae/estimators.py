@@ -61,8 +61,8 @@ class AutoencoderEmbedding(BaseEmbedding):
         Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
         needs its batch.
     max_epochs : int or "auto", default="auto"
-        Number of passes over the data. "auto" is as many as visit 30,000 rows, at least 8 and at most 40; and up to
-        2000 rows it first tries on four fifths of them whether the network gains on the others, without which the fit
+        Number of passes over the data. "auto" is as many as visit 30,000 rows, or 90,000 with batches, at least 8 and at
+        most 40; and up to 2000 rows it first tries on four fifths of them whether the network gains on the others, without which the fit
         stays linear, as it does below 100 rows. A number trains the network in any case. With `init="random"`, "auto"
         visits 200,000 rows, in 8 to 60 epochs, and takes at least 250 gradient steps.
     max_steps : int, default=None
@@ -210,8 +210,8 @@ class BetaVAE(BaseEmbedding):
         Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
         needs its batch.
     max_epochs : int or "auto", default="auto"
-        Number of passes over the data. "auto" is as many as visit 30,000 rows, at least 8 and at most 40; and up to
-        2000 rows it first tries on four fifths of them whether the network gains on the others, without which the fit
+        Number of passes over the data. "auto" is as many as visit 30,000 rows, or 90,000 with batches, at least 8 and at
+        most 40; and up to 2000 rows it first tries on four fifths of them whether the network gains on the others, without which the fit
         stays linear, as it does below 100 rows. A number trains the network in any case. With `init="random"`, "auto"
         visits 200,000 rows, in 8 to 60 epochs, and takes at least 250 gradient steps.
     max_steps : int, default=None
@@ -360,8 +360,8 @@ class BetaVSC(BaseEmbedding):
         Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
         needs its batch.
     max_epochs : int or "auto", default="auto"
-        Number of passes over the data. "auto" is as many as visit 30,000 rows, at least 8 and at most 40; and up to
-        2000 rows it first tries on four fifths of them whether the network gains on the others, without which the fit
+        Number of passes over the data. "auto" is as many as visit 30,000 rows, or 90,000 with batches, at least 8 and at
+        most 40; and up to 2000 rows it first tries on four fifths of them whether the network gains on the others, without which the fit
         stays linear, as it does below 100 rows. A number trains the network in any case. With `init="random"`, "auto"
         visits 200,000 rows, in 8 to 60 epochs, and takes at least 250 gradient steps.
     max_steps : int, default=None

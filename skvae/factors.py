@@ -37,6 +37,9 @@ MIN_GAIN, MIN_STRUCTURE, N_COMPARED = 1.5, 0.1, 600
 MIN_NOISE = 0.01
 MIN_VARIATION, MIN_VARIANCE = 1e-9, 1e-38
 
+# Share of the largest lambda under which one is rounding.
+MIN_SHARE = 1e-12
+
 # How much larger than the largest lambda of shuffled columns that of noise may be by chance, and the elements up to
 # which the columns are shuffled one by one.
 EDGE_MARGIN, MAX_SORTED = 1.1, 2**21
@@ -185,6 +188,7 @@ def factor_analysis(X, categories, n_categories, n_components, *, floor=None, ke
         along = np.where(along > 0, along, 1)
         strengths = along * shrink(variances[:n_components] / along, edge / along)
         left = np.maximum(variance - weights * (strengths @ squares), MIN_NOISE * variance)
+    variances = np.where(variances > MIN_SHARE * variances[0], variances, 0)  # rows of fewer dimensions have no others
     order = np.argsort(-variances[:n_components] / along, kind="stable")
     V, variances, along = V[:, order], variances[order], along[order]
     V = V * np.where(np.take_along_axis(V, np.abs(V).argmax(axis=0)[np.newaxis], axis=0) < 0, -1, 1)
