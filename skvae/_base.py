@@ -325,6 +325,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 net = fitted._restore_net(self.net_.state(), self.verbose if processes.index == 0 else 0)
                 for own, trained in zip(net.module_.parameters(), self.net_.module_.parameters(), strict=True):
                     own.requires_grad_(trained.requires_grad)
+                net.module_.free_projection()  # which was found from the first chunk alone
             self._warn_of_late_steps(net)
             run(net, own_rows, n_epochs=1, n_batches=n_batches, processes=processes)
         fitted._set_learned(net, known)

@@ -61,10 +61,10 @@ class AutoencoderEmbedding(BaseEmbedding):
         Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
         needs its batch.
     max_epochs : int or "auto", default="auto"
-        Number of passes over the data. "auto" is as many as visit 30,000 rows, or 90,000 with batches, at least 8 and at
-        most 40; and up to 2000 rows it first tries on four fifths of them whether the network gains on the others, without which the fit
-        stays linear, as it does below 100 rows. A number trains the network in any case. With `init="random"`, "auto"
-        visits 200,000 rows, in 8 to 60 epochs, and takes at least 250 gradient steps.
+        Number of passes over the data. "auto" is as many as visit 30,000 rows, or 90,000 with batches, at least 8 and
+        at most 40; and up to 2000 rows it first tries on four fifths of them whether the network gains on the others,
+        without which the fit stays linear, as it does below 100 rows. A number trains the network in any case. With
+        `init="random"`, "auto" visits 200,000 rows, in 8 to 60 epochs, and takes at least 250 gradient steps.
     max_steps : int, default=None
         Number of gradient steps, instead of `max_epochs`: less than a pass over many rows, or all those that calls of
         `partial_fit` will take together. None for those of `max_epochs`, as if the first chunk were all data.
@@ -210,10 +210,10 @@ class BetaVAE(BaseEmbedding):
         Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
         needs its batch.
     max_epochs : int or "auto", default="auto"
-        Number of passes over the data. "auto" is as many as visit 30,000 rows, or 90,000 with batches, at least 8 and at
-        most 40; and up to 2000 rows it first tries on four fifths of them whether the network gains on the others, without which the fit
-        stays linear, as it does below 100 rows. A number trains the network in any case. With `init="random"`, "auto"
-        visits 200,000 rows, in 8 to 60 epochs, and takes at least 250 gradient steps.
+        Number of passes over the data. "auto" is as many as visit 30,000 rows, or 90,000 with batches, at least 8 and
+        at most 40; and up to 2000 rows it first tries on four fifths of them whether the network gains on the others,
+        without which the fit stays linear, as it does below 100 rows. A number trains the network in any case. With
+        `init="random"`, "auto" visits 200,000 rows, in 8 to 60 epochs, and takes at least 250 gradient steps.
     max_steps : int, default=None
         Number of gradient steps, instead of `max_epochs`: less than a pass over many rows, or all those that calls of
         `partial_fit` will take together. None for those of `max_epochs`, as if the first chunk were all data.
@@ -360,10 +360,10 @@ class BetaVSC(BaseEmbedding):
         Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
         needs its batch.
     max_epochs : int or "auto", default="auto"
-        Number of passes over the data. "auto" is as many as visit 30,000 rows, or 90,000 with batches, at least 8 and at
-        most 40; and up to 2000 rows it first tries on four fifths of them whether the network gains on the others, without which the fit
-        stays linear, as it does below 100 rows. A number trains the network in any case. With `init="random"`, "auto"
-        visits 200,000 rows, in 8 to 60 epochs, and takes at least 250 gradient steps.
+        Number of passes over the data. "auto" is as many as visit 30,000 rows, or 90,000 with batches, at least 8 and
+        at most 40; and up to 2000 rows it first tries on four fifths of them whether the network gains on the others,
+        without which the fit stays linear, as it does below 100 rows. A number trains the network in any case. With
+        `init="random"`, "auto" visits 200,000 rows, in 8 to 60 epochs, and takes at least 250 gradient steps.
     max_steps : int, default=None
         Number of gradient steps, instead of `max_epochs`: less than a pass over many rows, or all those that calls of
         `partial_fit` will take together. None for those of `max_epochs`, as if the first chunk were all data.

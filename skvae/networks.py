@@ -263,6 +263,11 @@ class Autoencoder(nn.Module):
         self.encoder.requires_grad_(False)
         self.decoder.requires_grad_(False)
 
+    def free_projection(self):
+        """Let training move the linear part of the encoder too."""
+        if self.projection is not None:
+            self.projection.linear.weight.requires_grad_(True)
+
     @property
     def code_size(self):
         """Elements a sample of the widest array on the way from x to q(z|x)."""

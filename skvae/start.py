@@ -101,8 +101,10 @@ def start_linear(module, axes, seen, sample, beta):
     encoding, strengths = axes.encoding, axes.strengths(beta)
     offsets = axes.offsets @ encoding if module.encodes_covariates else np.zeros((len(axes.offsets), len(strengths)))
     if likelihood.support == "real":
-        loadings, intercepts, by_category = axes.loadings * np.sqrt(strengths), axes.mean, axes.offsets
-        deviations = np.sqrt(axes.variances * strengths) / (strengths + beta)
+        # what x is expected to be where a code is 1, and how much more codes of these rows vary than those of others
+        loadings = axes.loadings * np.sqrt(axes.variances) * strengths / (strengths + beta)
+        excess = np.sqrt(np.maximum(axes.variances / (strengths + beta), NOISE_KL))
+        intercepts, by_category = axes.mean, axes.offsets
         likelihood.start_noise(torch.from_numpy(axes.noise))
     else:
         # a generalised linear model of the codes, those of noise shrunk as much as the axes are
@@ -126,8 +128,8 @@ def start_linear(module, axes, seen, sample, beta):
         by_category = loadings[:, n_components:].T
         natural = np.maximum(information[:n_components] * kept, 2 * NOISE_KL)
         strengths = np.maximum(natural + 1 - beta, 2 * NOISE_KL)
-        loadings = loadings[:, :n_components] * np.sqrt(kept * strengths / natural)
-    deviations = module.latent.start(torch.from_numpy(strengths), beta).numpy()
+        loadings, excess = loadings[:, :n_components] * np.sqrt(kept * strengths / natural), 1.0
+    deviations = module.latent.start(torch.from_numpy(strengths), beta).numpy() * excess
     loadings = loadings / deviations
     if sample.n_categories:
         loadings = np.hstack([loadings, by_category.T])
