@@ -27,16 +27,21 @@ def X():
     return LogNormalizer().fit_transform(make_single_cell_counts(300, 1200, random_state=0).data.astype(np.float32))
 
 
-def scores(X, seeds, **metadata):
+def scores(X, seeds, init="linear", **metadata):
     """Return scores of fits by one process."""
-    fits = [BetaVSC(max_epochs=10, random_state=seed).fit(X, **metadata) for seed in seeds]
+    fits = [BetaVSC(max_epochs=10, init=init, random_state=seed).fit(X, **metadata) for seed in seeds]
     batch = {name: value for name, value in metadata.items() if name == "batch"}
     weight = {name: value for name, value in metadata.items() if name == "sample_weight"}
     return np.array([fit.score(X, **batch, **weight) for fit in fits])
 
 
-def assert_within_noise_of(score, others):
-    assert abs(score - others.mean()) < 4 * others.std(ddof=1)
+def assert_within_noise_of(score, X, **metadata):
+    """Assert that a score is one of those of one process, as near as seeds of random weights are to each other.
+
+    Those of the linear start hardly differ, less than the order in which rows are seen moves them.
+    """
+    noise = scores(X, range(5), init="random", **metadata).std(ddof=1)
+    assert abs(score - scores(X, range(2), **metadata).mean()) < 4 * noise
 
 
 def test_both_processes_end_with_the_same_parameters(ranks):
@@ -56,13 +61,13 @@ def test_each_process_sees_its_half_of_the_rows_once_an_epoch(ranks):
 
 def test_the_elbo_is_that_of_one_process(ranks, X):
     assert ranks[0]["score"] == ranks[1]["score"]
-    assert_within_noise_of(ranks[0]["score"], scores(X, range(5), batch=np.arange(300) % 2))
-    assert_within_noise_of(ranks[0]["store_score"], scores(X, range(5)))
+    assert_within_noise_of(ranks[0]["score"], X, batch=np.arange(300) % 2)
+    assert_within_noise_of(ranks[0]["store_score"], X)
 
 
 def test_shares_of_unequal_weight_count_by_their_weight(ranks, X):
     weights = np.arange(300) % 3
-    assert_within_noise_of(ranks[0]["weighted_score"], scores(X, range(5), sample_weight=weights))
+    assert_within_noise_of(ranks[0]["weighted_score"], X, sample_weight=weights)
 
 
 def test_all_rows_are_embedded_in_both(ranks):

@@ -137,7 +137,9 @@ def test_small_blocks_and_buffers_are_as_good_as_memory_even_sorted_by_type(tmp_
     X = LogNormalizer().fit_transform(cells.data)
     X, X_new, types = X[:1000], X[1000:], cells.target[:1000]
     store = RowStore(mapped_csr(X[np.argsort(types)], tmp_path), block_size=25, buffer_size=250)
-    fits = [[BetaVSC(random_state=seed, max_epochs=40).fit(data) for seed in range(4)] for data in (X, store)]
+    # from random weights: scores of the linear start hardly differ over seeds
+    settings = {"init": "random", "kl_warmup": 0.4, "max_epochs": 40}
+    fits = [[BetaVSC(**settings, random_state=seed).fit(data) for seed in range(4)] for data in (X, store)]
     in_memory, streamed = np.array([[vsc.score(X_new) for vsc in of_data] for of_data in fits])
     assert streamed.mean() > in_memory.mean() - 3 * in_memory.std(ddof=1)
 
