@@ -29,7 +29,6 @@ from skvae.batching import (
     map_batches,
     move,
     one_hot,
-    stack_rows,
 )
 from skvae.likelihoods import LIKELIHOODS
 from skvae.networks import ACTIVATIONS, Autoencoder, Head, Projection, Trunk, initialize, wide_enough
@@ -37,7 +36,7 @@ from skvae.objectives import elbo, importance_weighted
 from skvae.persistence import read, understanding, write
 from skvae.processes import OneProcess, find_processes
 from skvae.schedules import SCHEDULES
-from skvae.start import start
+from skvae.start import sample_rows, start
 from skvae.stores import open_output
 from skvae.threads import threads_for
 from skvae.training import DivergenceError, find_device, gradients_on, make_net, run
@@ -235,7 +234,9 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         elif batch_val is not None:
             raise ValueError("batch_val is given, and X_val is None; expected both or neither.")
         with gradients_on():
-            gain = fitted._try_network(own_rows, device, processes)
+            # one verdict, as processes that trained for other lengths would wait for each other
+            gain = fitted._try_network(own_rows, device, processes) / processes.count
+            gain = processes.add_up(torch.tensor(gain, dtype=torch.float64)).item()
             if gain <= 0:  # what is left to learn of a linear model takes few epochs
                 n_epochs, n_steps = MIN_EPOCHS, MIN_EPOCHS * n_batches
             net = fitted._start_net(own_rows, n_steps, device, processes)
@@ -763,8 +764,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             return math.inf
         if n_visits < MIN_TRIED:
             return -math.inf
-        parts = processes.collect(rows.sample(N_TRIED))
-        sample = stack_rows(parts).sample(N_TRIED)
+        sample = sample_rows(rows, processes, N_TRIED)
         is_held_out = np.arange(len(sample)) % TRIAL_SHARE == TRIAL_SHARE // 2
         seen, held_out = (sample.take(np.flatnonzero(which)) for which in (~is_held_out, is_held_out))
         judge = self._make_judge()
@@ -782,7 +782,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         except (DivergenceError, ValueError):  # which an infinite score is
             return -math.inf
         # what chance alone would seldom give
-        return gains.mean() - 2 * gains.std() / math.sqrt(len(gains))
+        return float(gains.mean() - 2 * gains.std() / math.sqrt(len(gains)))
 
     def _make_judge(self):
         """Return the estimator, not fitted, whose evidence lower bound says whether the network adds to the model."""

@@ -43,7 +43,7 @@ def start(module, rows, processes, *, beta=1.0, noise_floor=None):
     noise_floor : float, default=None
         See `skvae.factors.factor_analysis`; None for what the data or the likelihood say.
     """
-    sample = sample_rows(rows, processes)
+    sample = sample_rows(rows, processes, min(MAX_SAMPLE, max(MIN_SAMPLE, int(MAX_ELEMENTS / max(1, rows.row_size)))))
     x, _ = sample.tensors()
     likelihood, projection = module.likelihood, module.projection
     likelihood.measure(x)
@@ -75,9 +75,8 @@ def start(module, rows, processes, *, beta=1.0, noise_floor=None):
     return moments
 
 
-def sample_rows(rows, processes):
-    """Return some of the rows of all processes in memory, the same in each."""
-    n_rows = min(MAX_SAMPLE, max(MIN_SAMPLE, int(MAX_ELEMENTS / max(1, rows.row_size))))
+def sample_rows(rows, processes, n_rows):
+    """Return about `n_rows` of the rows of all processes in memory, the same in each; see `Rows.sample`."""
     parts = processes.collect(rows.sample(math.ceil(n_rows / processes.count)))
     return parts[0] if len(parts) == 1 else stack_rows(parts).sample(n_rows)
 
