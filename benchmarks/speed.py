@@ -57,7 +57,8 @@ def bare_loop(X, epochs):
     from skvae.networks import initialize
     from skvae.processes import OneProcess
     from skvae.schedules import SCHEDULES
-    from skvae.training import learning_rate_at, start
+    from skvae.start import start
+    from skvae.training import learning_rate_at
 
     model = BetaVAE(N_COMPONENTS)
     rows = Rows(X, np.float32, trains=True)

@@ -177,7 +177,7 @@ def factor_analysis(X, categories, n_categories, n_components, *, floor=None, ke
     mean, means, variance = moments(X, categories, max(1, n_categories))
     share = choose_floor(X[:: math.ceil(n_rows / N_COMPARED)], n_components) if floor is None else floor
     floor = share * variance.mean()
-    edge = edge_of_noise(X, mean, variance + floor)
+    edge = edge_of_noise(shuffle_columns(X), mean, variance + floor)
     left, V = variance, random_directions(X, n_components + N_EXTRA)
     for n_iter in (N_FIRST, *[N_NEXT] * N_ROUNDS):
         weights, noise = left + floor, np.maximum(left, floor)
@@ -211,23 +211,24 @@ def choose_floor(X, n_components):
     """Return `NOISE_FLOOR`, or the one of the others with which there is much more structure in X."""
     one = np.zeros(X.shape[0], int)
     mean, means, variance = moments(X, one, 1)
+    shuffled = shuffle_columns(X)
 
     def structure(floor):
         """Return by how much the axes stand above noise: the mutual information of a linear code and X, in nats."""
         weights = variance + floor * variance.mean()
         whitened = Whitened(X, means, one, weights)
         variances, _ = whitened.leading(random_directions(X, n_components + N_EXTRA), N_FIRST)
-        above = variances[:n_components] / max(edge_of_noise(X, mean, weights), np.finfo(np.float64).tiny)
+        above = variances[:n_components] / max(edge_of_noise(shuffled, mean, weights), np.finfo(np.float64).tiny)
         return np.log(np.maximum(above, 1)).sum() / 2
 
-    best = max(OTHER_FLOORS, key=structure)
-    return best if structure(best) > MIN_GAIN * structure(NOISE_FLOOR) + MIN_STRUCTURE else NOISE_FLOOR
+    most, best = max((structure(floor), floor) for floor in OTHER_FLOORS)
+    return best if most > MIN_GAIN * structure(NOISE_FLOOR) + MIN_STRUCTURE else NOISE_FLOOR
 
 
-def edge_of_noise(X, mean, weights):
+def edge_of_noise(shuffled, mean, weights):
     """Return the largest lambda to expect of X with each column shuffled by itself."""
-    shuffled = Whitened(shuffle_columns(X), mean[np.newaxis], np.zeros(X.shape[0], int), weights)
-    return EDGE_MARGIN * shuffled.leading(random_directions(X, 1 + N_EXTRA // 2), N_FIRST)[0][0]
+    whitened = Whitened(shuffled, mean[np.newaxis], np.zeros(shuffled.shape[0], int), weights)
+    return EDGE_MARGIN * whitened.leading(random_directions(shuffled, 1 + N_EXTRA // 2), N_FIRST)[0][0]
 
 
 def random_directions(X, n_vectors):
@@ -256,9 +257,11 @@ def shuffle_columns(X):
     """Return X with the rows in a random order, another one in each column."""
     rng = np.random.RandomState(0)
     n_rows, n_features = X.shape
-    places = sparse.coo_array(X) if sparse.issparse(X) else None
-    columns = np.arange(n_features) if places is None else places.col
-    rows = np.arange(n_rows)[:, np.newaxis] if places is None else places.row
+    if sparse.issparse(X):
+        X = X.tocsc()
+        rows, columns = X.indices, np.repeat(np.arange(n_features), np.diff(X.indptr))
+    else:
+        rows, columns = np.arange(n_rows)[:, np.newaxis], np.arange(n_features)
     if n_rows * n_features <= MAX_SORTED:
         rows = rng.random_sample(X.shape).argsort(axis=0)[rows, columns]
     else:
@@ -266,8 +269,8 @@ def shuffle_columns(X):
         factors = np.flatnonzero(np.gcd(np.arange(n_rows), n_rows) == 1)
         factors, shifts = rng.choice(factors, n_features), rng.randint(n_rows, size=n_features)
         rows = (factors[columns] * rng.permutation(n_rows)[rows] + shifts[columns]) % n_rows
-    if places is not None:
-        return sparse.csr_matrix((places.data, (rows, places.col)), shape=X.shape)
+    if sparse.issparse(X):
+        return sparse.csc_matrix((X.data, rows, X.indptr), shape=X.shape)
     shuffled = np.empty_like(X)
     np.put_along_axis(shuffled, rows, X, axis=0)
     return shuffled

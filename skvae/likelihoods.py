@@ -462,8 +462,9 @@ def in_unit(x, unit):
 
 def log_normalized(x, target):
     """Return log1p of the counts after each row is scaled to a total of `target`."""
-    scale = target / totals(x)[:, 0]
-    return with_entries(x, lambda counts, rows: torch.log1p(counts * scale[rows]))
+    total = totals(x)[:, 0]
+    # the share first: target / total may be more than float32 holds
+    return with_entries(x, lambda counts, rows: torch.log1p(counts / total[rows] * target))
 
 
 def log1p_exp(x):

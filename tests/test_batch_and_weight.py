@@ -122,18 +122,23 @@ def agreement(Z, types):
 @pytest.mark.slow
 @pytest.mark.parametrize("likelihood", ["gaussian", "nb"])
 def test_batches_are_mixed_and_types_kept(likelihood):
-    cells = make_single_cell_counts(2000, n_batches=2, random_state=0)
-    alone = make_single_cell_counts(2000, random_state=0)
-    X, X_alone = (
-        data.data if likelihood == "nb" else LogNormalizer().fit_transform(data.data) for data in (cells, alone)
-    )
-    vae = BetaVAE(likelihood=likelihood, random_state=0)
-    expected = agreement(vae.fit_transform(X_alone), alone.target)
-    chance = np.bincount(cells.batch).max() / 2000
-    assert neighbours_of_batches(vae.fit_transform(X), cells.batch) > 0.9
-    Z = vae.fit_transform(X, batch=cells.batch)
-    assert neighbours_of_batches(Z, cells.batch) < chance + 0.05
-    assert agreement(Z, cells.target) > 0.95 * expected
+    known, alone, mixed = [], [], []
+    for draw in range(3):  # of one draw of cells, types are found by more or less than a twentieth by chance
+        cells = make_single_cell_counts(2000, n_batches=2, random_state=draw)
+        cells_alone = make_single_cell_counts(2000, random_state=draw)
+        X, X_alone = (
+            data.data if likelihood == "nb" else LogNormalizer().fit_transform(data.data)
+            for data in (cells, cells_alone)
+        )
+        vae = BetaVAE(likelihood=likelihood, random_state=0)
+        assert neighbours_of_batches(vae.fit_transform(X), cells.batch) > 0.9
+        Z = vae.fit_transform(X, batch=cells.batch)
+        chance = np.bincount(cells.batch).max() / 2000
+        mixed.append(neighbours_of_batches(Z, cells.batch) - chance)
+        known.append(agreement(Z, cells.target))
+        alone.append(agreement(vae.fit_transform(X_alone), cells_alone.target))
+    assert np.mean(mixed) < 0.05
+    assert np.mean(known) > 0.95 * np.mean(alone)
 
 
 # Weights
