@@ -542,8 +542,8 @@ def main():
         rows.append(row)
         found = row.get("error") or f"NMI {mean(row, 'nmi'):.3f}, {mean(row, 'seconds'):.1f} s"
         print(f"{row['set']}, {row['contestant']}: {found}", file=sys.stderr, flush=True)
-    results = {**about, "results": rows}
-    (options.folder / "quality.json").write_text(json.dumps(results, indent=1))
+        # each time, so that nothing is lost if the rest is not measured
+        (options.folder / "quality.json").write_text(json.dumps({**about, "results": rows}, indent=1))
     (options.folder / "quality.md").write_text(report(rows, seeds))
     draw(rows, options.folder / "quality.png")
     n_failed = sum("error" in row for row in rows)

@@ -54,14 +54,11 @@ from skvae.validation import (
 from skvae.version import VERSION
 from skvae.warn import warn
 
-# `max_epochs="auto"`, by `init`: rows seen in a run, bounds of its epochs, and the least gradient steps, which come
-# first.
-N_ROWS = {"linear": 30_000, "random": 200_000}
+# `max_epochs="auto"`: bounds of the epochs, by `init`. The most are taken of `N_FEW` rows or fewer; with batches or from a
+# random start, as many as see `N_SEEN` rows, and in at least so many gradient steps.
 MIN_EPOCHS, MAX_EPOCHS = 8, {"linear": 40, "random": 60}
-MIN_STEPS = {"linear": 1, "random": 250}
-
-# How many times as many rows are seen where there are batches: what sets these apart is less linear than the types are.
-BATCH_FACTOR = 3
+N_FEW = 1000
+N_SEEN, MIN_STEPS = {"linear": 90_000, "random": 200_000}, {"linear": 1, "random": 250}
 
 # Rows from which, and up to which, `max_epochs="auto"` tries first whether the network adds to the linear model, and of
 # how many of them one is held out. Fewer say too little, and more always gained.
@@ -757,13 +754,16 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _try_network(self, rows, device, processes):
         """Return by how many nats a row, at least, the network adds to the linear model on rows held out.
 
-        Infinite where no trial is due: of many rows, or if the user says how long to train.
+        Infinite where no trial is due: of many rows, where there are batches, which only the network takes out as far
+        as they are not linear, or if the user says how long to train.
         """
         n_visits = processes.add_up(torch.tensor(rows.n_visits)).item()
         if self.init == "random" or self.max_epochs != "auto" or self.max_steps is not None or n_visits > N_TRIED:
             return math.inf
         if n_visits < MIN_TRIED:
             return -math.inf
+        if rows.n_categories:
+            return math.inf
         sample = sample_rows(rows, processes, N_TRIED)
         is_held_out = np.arange(len(sample)) % TRIAL_SHARE == TRIAL_SHARE // 2
         seen, held_out = (sample.take(np.flatnonzero(which)) for which in (~is_held_out, is_held_out))
@@ -1030,11 +1030,14 @@ def check_names(Estimator, state):
 def choose_epochs(rows, n_batches, init):
     """Return what `max_epochs="auto"` means.
 
-    More epochs would learn few rows by heart, and many rows need no more gradient steps.
+    More epochs would learn few rows by heart, and many rows need no more gradient steps. A linear start leaves the
+    network little, but for what sets batches apart, which is less linear than the types are.
     """
-    n_seen = N_ROWS[init] * (BATCH_FACTOR if rows.n_categories and init == "linear" else 1)
-    usual = min(MAX_EPOCHS[init], n_seen // rows.n_visits)
-    return max(MIN_EPOCHS, usual, math.ceil(MIN_STEPS[init] / n_batches))
+    if init == "linear" and rows.n_categories == 0:
+        usual = round(MAX_EPOCHS[init] * (N_FEW / rows.n_visits) ** 2)
+    else:
+        usual = N_SEEN[init] // rows.n_visits
+    return max(MIN_EPOCHS, min(MAX_EPOCHS[init], usual), math.ceil(MIN_STEPS[init] / n_batches))
 
 
 def count(batches):

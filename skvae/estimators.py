@@ -61,10 +61,11 @@ class AutoencoderEmbedding(BaseEmbedding):
         Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
         needs its batch.
     max_epochs : int or "auto", default="auto"
-        Number of passes over the data. "auto" is as many as visit 30,000 rows, or 90,000 with batches, at least 8 and
-        at most 40; and up to 2000 rows it first tries on four fifths of them whether the network gains on the others,
-        without which the fit stays linear, as it does below 100 rows. A number trains the network in any case. With
-        `init="random"`, "auto" visits 200,000 rows, in 8 to 60 epochs, and takes at least 250 gradient steps.
+        Number of passes over the data. "auto" is 40 of at most 1000 rows, with the square of their number fewer of
+        more, and at least 8; with batches as many as visit 90,000 rows. Up to 2000 rows without batches it first tries
+        on four fifths of them whether the network gains on the others, without which the fit stays linear, as it does
+        below 100 rows. A number trains the network in any case. With `init="random"`, "auto" visits 200,000 rows, in 8
+        to 60 epochs, and takes at least 250 gradient steps.
     max_steps : int, default=None
         Number of gradient steps, instead of `max_epochs`: less than a pass over many rows, or all those that calls of
         `partial_fit` will take together. None for those of `max_epochs`, as if the first chunk were all data.
@@ -210,10 +211,11 @@ class BetaVAE(BaseEmbedding):
         Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
         needs its batch.
     max_epochs : int or "auto", default="auto"
-        Number of passes over the data. "auto" is as many as visit 30,000 rows, or 90,000 with batches, at least 8 and
-        at most 40; and up to 2000 rows it first tries on four fifths of them whether the network gains on the others,
-        without which the fit stays linear, as it does below 100 rows. A number trains the network in any case. With
-        `init="random"`, "auto" visits 200,000 rows, in 8 to 60 epochs, and takes at least 250 gradient steps.
+        Number of passes over the data. "auto" is 40 of at most 1000 rows, with the square of their number fewer of
+        more, and at least 8; with batches as many as visit 90,000 rows. Up to 2000 rows without batches it first tries
+        on four fifths of them whether the network gains on the others, without which the fit stays linear, as it does
+        below 100 rows. A number trains the network in any case. With `init="random"`, "auto" visits 200,000 rows, in 8
+        to 60 epochs, and takes at least 250 gradient steps.
     max_steps : int, default=None
         Number of gradient steps, instead of `max_epochs`: less than a pass over many rows, or all those that calls of
         `partial_fit` will take together. None for those of `max_epochs`, as if the first chunk were all data.
@@ -360,10 +362,11 @@ class BetaVSC(BaseEmbedding):
         Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
         needs its batch.
     max_epochs : int or "auto", default="auto"
-        Number of passes over the data. "auto" is as many as visit 30,000 rows, or 90,000 with batches, at least 8 and
-        at most 40; and up to 2000 rows it first tries on four fifths of them whether the network gains on the others,
-        without which the fit stays linear, as it does below 100 rows. A number trains the network in any case. With
-        `init="random"`, "auto" visits 200,000 rows, in 8 to 60 epochs, and takes at least 250 gradient steps.
+        Number of passes over the data. "auto" is 40 of at most 1000 rows, with the square of their number fewer of
+        more, and at least 8; with batches as many as visit 90,000 rows. Up to 2000 rows without batches it first tries
+        on four fifths of them whether the network gains on the others, without which the fit stays linear, as it does
+        below 100 rows. A number trains the network in any case. With `init="random"`, "auto" visits 200,000 rows, in 8
+        to 60 epochs, and takes at least 250 gradient steps.
     max_steps : int, default=None
         Number of gradient steps, instead of `max_epochs`: less than a pass over many rows, or all those that calls of
         `partial_fit` will take together. None for those of `max_epochs`, as if the first chunk were all data.

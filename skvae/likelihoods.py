@@ -50,8 +50,14 @@ class Likelihood(nn.Module):
     # what x may be: "real", "counts" or "binary"
     support = "real"
 
-    # what `measure` finds; no buffers, which would follow the moments of later chunks of the data
+    # what `measure` finds; no buffer, which would follow the moments of later chunks of the data
     unit = 1.0
+    scale: torch.Tensor
+
+    def __init__(self):
+        super().__init__()
+        # the unit of each feature in that unit, (D,) or ()
+        self.register_buffer("scale", torch.ones(()))
 
     def get_extra_state(self):
         return torch.tensor(self.unit, dtype=torch.float64)
@@ -67,11 +73,14 @@ class Likelihood(nn.Module):
     def measure(self, x):
         """Before training, find from some rows x (B, D) the unit of x: what is large and what is small in it."""
 
-    def set_floor(self, share):
-        """Before training, set the least variance of a feature, as a share of the mean variance, if there is one."""
+    def set_floor(self, x, share=None):
+        """Before training, set what a feature varies at least by, as a share of the mean variance, if that matters.
+
+        And from some rows x (B, D) the units of the features that follow. None for the usual share.
+        """
 
     def encoder_input(self, x):
-        """Return what the encoder sees of a batch x (B, D), a tensor or a `SparseBatch`, in that unit."""
+        """Return what the encoder sees of a batch x (B, D), a tensor or a `SparseBatch`, in those units."""
         return x
 
     def start(self, mean, variance):
@@ -116,11 +125,12 @@ class Likelihood(nn.Module):
 
 
 class Gaussian(Likelihood):
-    """p(x_d|z) = N(x_hat_d, sigma_d^2) with x_hat = u (W h + b) and a learned variance of each feature.
+    """p(x_d|z) = N(x_hat_d, sigma_d^2) with x_hat_d = u_d (W_d h + b_d) and a learned variance of each feature.
 
-    The unit u is the features' mean deviation, so that nothing depends on that of the data. sigma_d^2 =
-    u^2 (exp(logvar_d) + floor_d) weighs the features as z-scoring would, but by what z leaves unexplained. The floor, a
-    share of the mean variance of the data, keeps features that hardly ever vary from outweighing all others.
+    sigma_d^2 = u_d^2 (exp(logvar_d) + floor_d) weighs the features as z-scoring would, but by what z leaves
+    unexplained. The floor, a share of the mean variance of the data, keeps features that hardly ever vary from
+    outweighing all others. The unit u_d, in which encoder and decoder see a feature, is the deviation that it would
+    have with the floor, so that nothing depends on the units of the data.
     """
 
     floor: torch.Tensor
@@ -130,11 +140,17 @@ class Gaussian(Likelihood):
         self.x_hat = LinearMean(n_hidden, n_features)
         self.logvar = nn.Parameter(torch.zeros(n_features))
         self.register_buffer("floor", torch.zeros(n_features))
+        self.register_buffer("scale", torch.ones(n_features))
         self.floor_share = VARIANCE_FLOOR
 
     @property
     def output(self):
         return self.x_hat
+
+    @property
+    def units(self):
+        """u_d, shape (D,)."""
+        return self.unit * self.scale
 
     def get_extra_state(self):
         return torch.tensor([self.unit, self.floor_share], dtype=torch.float64)
@@ -143,41 +159,51 @@ class Gaussian(Likelihood):
         self.unit, self.floor_share = state.tolist()
 
     def measure(self, x):
-        self.unit = deviation(x).item() or 1.0  # constant data have none
+        self.unit = variances(x).mean().sqrt().item() or 1.0  # constant data have none
 
-    def set_floor(self, share):
-        self.floor_share = float(share)
+    def set_floor(self, x, share=None):
+        self.floor_share = VARIANCE_FLOOR if share is None else float(share)
+        variance = variances(x) / self.unit**2
+        scale = torch.sqrt(variance + self.floor_share * variance.mean())
+        self.scale.copy_(torch.where(scale > 0, scale, 1.0))
 
     def encoder_input(self, x):
-        return in_unit(x, self.unit)
+        units = self.units
+        return with_entries(x, lambda values, _: values / at_entries(x, units))
 
     def start(self, mean, variance):
-        variance = variance / self.unit**2
-        self.x_hat.start(mean / self.unit, variance)
-        floor = torch.maximum(self.floor_share * variance.mean(), MIN_NOISE * variance)
+        variance, scale = variance / self.unit**2, self.scale.double()
+        least, variance = self.floor_share * variance.mean() / scale**2, variance / scale**2
+        self.x_hat.start(mean / self.unit / scale, variance)
+        floor = torch.maximum(least, MIN_NOISE * variance)
         with torch.no_grad():
             self.floor.copy_(torch.where(floor > 0, floor, 1.0))
             self.logvar.copy_(torch.log(variance + MIN_NOISE * self.floor))
 
     def start_noise(self, noise):
         with torch.no_grad():
-            self.logvar.copy_(torch.log((noise - self.floor).clamp(min=0) + MIN_NOISE * self.floor))
+            own = noise / self.scale**2 - self.floor
+            self.logvar.copy_(torch.log(own.clamp(min=0) + MIN_NOISE * self.floor))
+
+    def start_linear(self, loadings, intercepts):
+        super().start_linear(loadings / self.scale[:, None], intercepts / self.scale)
 
     def relative_variance(self):
-        """Return sigma^2 / u^2, shape (D,)."""
+        """Return (sigma_d / u_d)^2, shape (D,)."""
         return torch.exp(self.logvar) + self.floor
 
     def variance(self):
         """Return sigma^2, shape (D,)."""
-        return self.relative_variance() * self.unit**2
+        return self.relative_variance() * self.scale**2 * self.unit**2
 
     def log_prob(self, h, x):
         variance = self.relative_variance()
-        error = self.x_hat.squared_error(h, in_unit(x, self.unit), 1 / variance)
-        return -(error + torch.log(2 * math.pi * variance).sum()) / 2 - x.shape[1] * math.log(self.unit)
+        error = self.x_hat.squared_error(h, self.encoder_input(x), 1 / variance)
+        constant = (torch.log(2 * math.pi * variance) / 2 + torch.log(self.scale)).sum()
+        return -error / 2 - constant - x.shape[1] * math.log(self.unit)
 
     def mean(self, h, total=None):
-        return self.unit * self.x_hat(h)
+        return self.units * self.x_hat(h)
 
     def sample(self, h, random_state):
         return random_state.normal(self.mean(h).numpy(force=True), self.variance().sqrt().numpy(force=True))
@@ -199,16 +225,16 @@ class UnitGaussian(Likelihood):
         return self.x_hat
 
     def measure(self, x):
-        self.unit = max(1.0, deviation(x).item())
+        self.unit = max(1.0, variances(x).mean().sqrt().item())
 
     def encoder_input(self, x):
-        return in_unit(x, self.unit)
+        return with_entries(x, lambda values, _: values / self.unit)
 
     def start(self, mean, variance):
         self.x_hat.start(mean / self.unit, variance / self.unit**2)
 
     def log_prob(self, h, x):
-        error = self.unit**2 * self.x_hat.squared_error(h, in_unit(x, self.unit))
+        error = self.unit**2 * self.x_hat.squared_error(h, self.encoder_input(x))
         return -(error + x.shape[1] * math.log(2 * math.pi)) / 2
 
     def mean(self, h, total=None):
@@ -449,15 +475,10 @@ def is_offset(mean, variance):
     return bool(mean.square().sum() > MAX_OFFSET * variance.sum())
 
 
-def deviation(x):
-    """Return the root of the mean variance of the features, float64."""
+def variances(x):
+    """Return the variance of each feature of x (B, D), (D,) in float64."""
     sums, squares = power_sums(x, torch.ones(len(x), dtype=torch.float64))
-    return (squares / len(x) - (sums / len(x)).square()).clamp(min=0).mean().sqrt()
-
-
-def in_unit(x, unit):
-    """Return x / unit."""
-    return with_entries(x, lambda values, _: values / unit)
+    return (squares / len(x) - (sums / len(x)).square()).clamp(min=0)
 
 
 def log_normalized(x, target):

@@ -59,8 +59,7 @@ def start(module, rows, processes, *, beta=1.0, noise_floor=None):
                 keeps_means=module.encodes_covariates,
             )
         noise_floor = axes.floor
-    if noise_floor is not None:
-        likelihood.set_floor(noise_floor)
+    likelihood.set_floor(x, noise_floor)
     moments, after, n_nonzero = survey(module, rows, processes)
     likelihood.start(*moments.mean_and_variance())
     mean, variance = after.mean_and_variance()
@@ -98,6 +97,7 @@ def start_linear(module, axes, seen, sample, beta):
     """
     likelihood, projection = module.likelihood, module.projection
     encoding, strengths = axes.encoding, axes.strengths(beta)
+    scale = likelihood.scale.double().numpy().reshape(-1, 1)
     offsets = axes.offsets @ encoding if module.encodes_covariates else np.zeros((len(axes.offsets), len(strengths)))
     if likelihood.support == "real":
         # what x is expected to be where a code is 1, and how much more codes of these rows vary than those of others
@@ -135,9 +135,9 @@ def start_linear(module, axes, seen, sample, beta):
     likelihood.start_linear(torch.from_numpy(loadings), torch.from_numpy(intercepts))
     with torch.no_grad():
         projection.linear.weight.zero_()
-        projection.linear.weight[:, : len(strengths)] = torch.from_numpy(encoding * deviations)
+        projection.linear.weight[:, : len(strengths)] = torch.from_numpy(scale * encoding * deviations)
         projection.linear.bias.zero_()
-        projection.linear.mean.copy_(torch.from_numpy(axes.mean))
+        projection.linear.mean.copy_(torch.from_numpy(axes.mean / scale[:, 0]))
         if sample.n_categories:
             projection.offsets.copy_(torch.from_numpy(offsets * deviations))
         projection.explained.copy_(torch.from_numpy(axes.variances))
