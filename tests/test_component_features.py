@@ -17,8 +17,8 @@ def test_loadings_of_a_linear_decoder_are_its_weights(Estimator, X):
     model = Estimator(**SMALL, hidden_layer_sizes=()).fit(10 * X)
     features = model.component_features(10 * X, n_top=5)
     x_hat = model.net_.module_.likelihood.x_hat
-    unit, scale = model.net_.module_.likelihood.unit, model.net_.module_.scale.numpy()
-    weights = unit * x_hat.weight.detach().numpy().T / scale[:, np.newaxis]
+    units, scale = model.net_.module_.likelihood.units.numpy(), model.net_.module_.scale.numpy()
+    weights = units * x_hat.weight.detach().numpy().T / scale[:, np.newaxis]
     order = np.argsort(-np.abs(weights), axis=1)[:, :5]
     np.testing.assert_array_equal(features.indices, order)
     np.testing.assert_allclose(features.loadings, np.take_along_axis(weights, order, axis=1), rtol=1e-5)

@@ -545,7 +545,7 @@ def test_callbacks_that_are_none_are_named(Estimator, X):
     ("init", "n_samples", "batch_size", "n_epochs"),
     [
         ("random", 40, 40, 250), ("random", 40, 20, 125), ("random", 40, 4, 60), ("random", 4000, 500, 50),
-        ("random", 30_000, 900, 8), ("linear", 40, 40, 8), ("linear", 2400, 500, 12), ("linear", 30_000, 900, 8),
+        ("random", 30_000, 900, 8), ("linear", 40, 40, 8), ("linear", 2100, 500, 9), ("linear", 30_000, 900, 8),
     ],
 )  # fmt: skip
 def test_by_default_the_epochs_follow_the_number_of_rows(init, n_samples, batch_size, n_epochs):
