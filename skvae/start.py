@@ -145,9 +145,10 @@ def start_linear(module, axes, seen, sample, beta):
         projection.total.fill_(axes.total)
         # Between a code whose axes all vary alike, where those of noise are as long as any, and one in units of the
         # noise, where the longest hides the rest: each varies by the fourth root of what it explains. Those of noise,
-        # which the network may fill with what few rows have by chance, are as long as the prior.
+        # which the network may fill with what few rows have by chance, are no longer than the prior.
         length = np.maximum(axes.variances, 1) ** 0.25 / np.maximum(deviations, MIN_DEVIATION)
-        projection.scale.copy_(torch.from_numpy(np.where(axes.variances > axes.edges, length, 1.0)))
+        length = np.where(axes.variances > axes.edges, length, 1 / np.maximum(deviations, 1))
+        projection.scale.copy_(torch.from_numpy(length))
 
 
 def survey(module, rows, processes):
