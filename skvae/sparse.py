@@ -92,7 +92,7 @@ class SparseBatch:
     @cached_property
     def columns(self):
         """The same non-zeros in D bags."""
-        return self.places.with_values(self.rows.values[self.places.values])
+        return self.places.with_values(self.rows.values.index_select(0, self.places.values))
 
     def map(self, function):
         """Return the batch with `function` applied to each tensor."""
@@ -138,9 +138,8 @@ def at_entries(x, table):  # noqa: ARG001
 
 @at_entries.register
 def _(x: SparseBatch, table):
-    if table.ndim == 1:
-        return table[x.rows.indices]
-    return table.flatten()[x.row_of_entry * x.shape[1] + x.rows.indices]
+    places = x.rows.indices if table.ndim == 1 else x.row_of_entry * x.shape[1] + x.rows.indices
+    return table.flatten().index_select(0, places)  # several times as fast as an index
 
 
 @singledispatch
