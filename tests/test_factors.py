@@ -96,6 +96,16 @@ def test_the_unit_of_gaussian_data_does_not_matter(Estimator, X):
 
 
 @every_estimator
+def test_without_a_floor_each_feature_may_have_a_unit_of_its_own(Estimator, linear):
+    X, *_ = linear
+    units = 10.0 ** np.linspace(-4, 4, 30)
+    settings = {"n_components": 3, "noise_floor": 0.0, "random_state": 0}
+    same, unlike = (Estimator(**settings).fit(data) for data in (X, X * units))
+    np.testing.assert_allclose(unlike.transform(X * units), same.transform(X), atol=0.05)
+    assert unlike.score(X * units) + np.log(units).sum() == pytest.approx(same.score(X), abs=0.05)
+
+
+@every_estimator
 def test_axes_are_ordered_and_agree_over_seeds(Estimator):
     X = LogNormalizer().fit_transform(make_single_cell_counts(600, 500, random_state=0).data)
     fits = [Estimator(4, random_state=seed).fit(X) for seed in range(3)]
@@ -136,6 +146,23 @@ def test_more_components_than_stand_above_noise_are_a_warning(Estimator, linear)
     with pytest.warns(ConvergenceWarning, match=r"3 of 6 latent dimensions stand above noise, .* n_components=3"):
         model = Estimator(6, random_state=0).fit(X)
     np.testing.assert_array_equal(model.active_components_, np.arange(6) < 3)
+
+
+@every_estimator
+def test_dimensions_of_noise_are_short(Estimator):
+    rng = np.random.default_rng(0)
+    types = rng.integers(3, size=150)
+    counts = rng.poisson(20 * rng.gamma(5, 0.2, size=(150, 400)) * (1 + 4 * (rng.random((3, 400)) < 0.1))[types])
+    model = Estimator(6, likelihood="poisson", max_epochs=40, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="2 of 6 latent dimensions stand above noise"):
+        deviations = model.fit_transform(counts).std(axis=0)
+    # what the noise of each row has by chance is learned, as Poisson noise is less
+    assert deviations[2:].max() < 0.6 * deviations[:2].min()
+
+
+def test_batches_always_have_the_network():
+    cells = make_single_cell_counts(300, 200, n_batches=2, random_state=0)
+    assert BetaVAE(3, likelihood="nb", random_state=0).fit(cells.data, batch=cells.batch).uses_network_
 
 
 def test_a_linear_start_is_as_good_as_pca_on_documents_and_samples():

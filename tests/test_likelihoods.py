@@ -239,5 +239,12 @@ def test_the_encoder_of_counts_sees_log1p_of_normalised_counts(name):
     np.testing.assert_allclose(few.columns.sums(torch.eye(3, dtype=torch.float64)).T, expected)
 
 
+def test_rows_of_totals_far_apart_are_seen_by_the_encoder():
+    counts = torch.tensor([[1e-3, 0.0], [0.0, 1e38]])
+    likelihood = make("poisson").float()
+    likelihood.measure(counts)
+    assert likelihood.encoder_input(counts).isfinite().all()
+
+
 def test_the_registry_has_the_names_of_the_documentation():
     assert list(LIKELIHOODS) == ["gaussian", "unit_gaussian", "poisson", "nb", "zinb", "bernoulli"]
