@@ -54,8 +54,8 @@ from skvae.validation import (
 from skvae.version import VERSION
 from skvae.warn import warn
 
-# `max_epochs="auto"`: bounds of the epochs, by `init`. `N_FEW` rows or fewer have the most; with batches or from a random
-# start it is as many as see `N_SEEN` rows, in at least so many gradient steps.
+# `max_epochs="auto"`: bounds of the epochs, by `init`. `N_FEW` rows or fewer have the most; with batches, or from a
+# random start, it is as many as see `N_SEEN` rows, in at least so many gradient steps.
 MIN_EPOCHS, MAX_EPOCHS = 8, {"linear": 40, "random": 60}
 N_FEW = 1000
 N_SEEN, MIN_STEPS = {"linear": 90_000, "random": 200_000}, {"linear": 1, "random": 250}
