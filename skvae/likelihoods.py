@@ -52,12 +52,12 @@ class Likelihood(nn.Module):
 
     # what `measure` finds; no buffer, which would follow the moments of later chunks of the data
     unit = 1.0
-    scale: torch.Tensor
+    spread: torch.Tensor
 
     def __init__(self):
         super().__init__()
-        # the unit of each feature in that unit, (D,) or ()
-        self.register_buffer("scale", torch.ones(()))
+        # the unit of each feature, in that unit: (D,) or ()
+        self.register_buffer("spread", torch.ones(()))
 
     def get_extra_state(self):
         return torch.tensor(self.unit, dtype=torch.float64)
@@ -140,7 +140,7 @@ class Gaussian(Likelihood):
         self.x_hat = LinearMean(n_hidden, n_features)
         self.logvar = nn.Parameter(torch.zeros(n_features))
         self.register_buffer("floor", torch.zeros(n_features))
-        self.register_buffer("scale", torch.ones(n_features))
+        self.register_buffer("spread", torch.ones(n_features))
         self.floor_share = VARIANCE_FLOOR
 
     @property
@@ -150,7 +150,7 @@ class Gaussian(Likelihood):
     @property
     def units(self):
         """u_d, shape (D,)."""
-        return self.unit * self.scale
+        return self.unit * self.spread
 
     def get_extra_state(self):
         return torch.tensor([self.unit, self.floor_share], dtype=torch.float64)
@@ -164,17 +164,17 @@ class Gaussian(Likelihood):
     def set_floor(self, x, share=None):
         self.floor_share = VARIANCE_FLOOR if share is None else float(share)
         variance = variances(x) / self.unit**2
-        scale = torch.sqrt(variance + self.floor_share * variance.mean())
-        self.scale.copy_(torch.where(scale > 0, scale, 1.0))
+        spread = torch.sqrt(variance + self.floor_share * variance.mean())
+        self.spread.copy_(torch.where(spread > 0, spread, 1.0))
 
     def encoder_input(self, x):
         units = self.units
         return with_entries(x, lambda values, _: values / at_entries(x, units))
 
     def start(self, mean, variance):
-        variance, scale = variance / self.unit**2, self.scale.double()
-        least, variance = self.floor_share * variance.mean() / scale**2, variance / scale**2
-        self.x_hat.start(mean / self.unit / scale, variance)
+        variance, spread = variance / self.unit**2, self.spread.double()
+        least, variance = self.floor_share * variance.mean() / spread**2, variance / spread**2
+        self.x_hat.start(mean / self.unit / spread, variance)
         floor = torch.maximum(least, MIN_NOISE * variance)
         with torch.no_grad():
             self.floor.copy_(torch.where(floor > 0, floor, 1.0))
@@ -182,11 +182,11 @@ class Gaussian(Likelihood):
 
     def start_noise(self, noise):
         with torch.no_grad():
-            own = noise / self.scale**2 - self.floor
+            own = noise / self.spread**2 - self.floor
             self.logvar.copy_(torch.log(own.clamp(min=0) + MIN_NOISE * self.floor))
 
     def start_linear(self, loadings, intercepts):
-        super().start_linear(loadings / self.scale[:, None], intercepts / self.scale)
+        super().start_linear(loadings / self.spread[:, None], intercepts / self.spread)
 
     def relative_variance(self):
         """Return (sigma_d / u_d)^2, shape (D,)."""
@@ -194,12 +194,12 @@ class Gaussian(Likelihood):
 
     def variance(self):
         """Return sigma^2, shape (D,)."""
-        return self.relative_variance() * self.scale**2 * self.unit**2
+        return self.relative_variance() * self.spread**2 * self.unit**2
 
     def log_prob(self, h, x):
         variance = self.relative_variance()
         error = self.x_hat.squared_error(h, self.encoder_input(x), 1 / variance)
-        constant = (torch.log(2 * math.pi * variance) / 2 + torch.log(self.scale)).sum()
+        constant = (torch.log(2 * math.pi * variance) / 2 + torch.log(self.spread)).sum()
         return -error / 2 - constant - x.shape[1] * math.log(self.unit)
 
     def mean(self, h, total=None):

@@ -97,7 +97,7 @@ def start_linear(module, axes, seen, sample, beta):
     """
     likelihood, projection = module.likelihood, module.projection
     encoding, strengths = axes.encoding, axes.strengths(beta)
-    scale = likelihood.scale.double().numpy().reshape(-1, 1)
+    spread = likelihood.spread.double().numpy().reshape(-1, 1)
     offsets = axes.offsets @ encoding if module.encodes_covariates else np.zeros((len(axes.offsets), len(strengths)))
     if likelihood.support == "real":
         # what x is expected to be where a code is 1, and how much more codes of these rows vary than those of others
@@ -135,9 +135,9 @@ def start_linear(module, axes, seen, sample, beta):
     likelihood.start_linear(torch.from_numpy(loadings), torch.from_numpy(intercepts))
     with torch.no_grad():
         projection.linear.weight.zero_()
-        projection.linear.weight[:, : len(strengths)] = torch.from_numpy(scale * encoding * deviations)
+        projection.linear.weight[:, : len(strengths)] = torch.from_numpy(spread * encoding * deviations)
         projection.linear.bias.zero_()
-        projection.linear.mean.copy_(torch.from_numpy(axes.mean / scale[:, 0]))
+        projection.linear.mean.copy_(torch.from_numpy(axes.mean / spread[:, 0]))
         if sample.n_categories:
             projection.offsets.copy_(torch.from_numpy(offsets * deviations))
         projection.explained.copy_(torch.from_numpy(axes.variances))
