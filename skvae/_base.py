@@ -239,6 +239,8 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             net = fitted._start_net(own_rows, n_steps, device, processes)
             if gain <= 0:
                 net.module_.refuse_network()
+            elif rows.n_categories:
+                net.module_.free_projection()  # which tells of batches wherever these are more than a shift
             run(
                 net,
                 own_rows,

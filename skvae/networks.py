@@ -173,7 +173,8 @@ class Head(nn.Module):
 class Projection(nn.Module):
     """The linear part of an encoder, y = (x - m) A - c O, which the network adds to.
 
-    It is set before training, and kept: what moves it further fits few rows by heart, and would turn its axes.
+    It is set before training, and kept unless there are batches: what moves it further fits few rows by heart, and
+    would turn its axes.
 
     Parameters
     ----------
