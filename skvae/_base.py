@@ -22,14 +22,7 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.batching import (
-    Rows,
-    batches_by_cost,
-    bounded_batches,
-    map_batches,
-    move,
-    one_hot,
-)
+from skvae.batching import Rows, batches_by_cost, bounded_batches, map_batches, move, one_hot
 from skvae.likelihoods import LIKELIHOODS
 from skvae.networks import ACTIVATIONS, Autoencoder, Head, Projection, Trunk, initialize, wide_enough
 from skvae.objectives import elbo, importance_weighted
