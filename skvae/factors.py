@@ -41,7 +41,7 @@ MIN_SHARE = 1e-12
 
 # How much larger than the largest lambda of shuffled columns that of noise may be by chance, and the elements up to
 # which the columns are shuffled one by one.
-EDGE_MARGIN, MAX_SORTED = 1.1, 2**21
+EDGE_MARGIN, MAX_SORTED = 1.1, 2**20
 
 # Mean KL, in nats, at which an axis starts that does not stand above noise.
 NOISE_KL = 0.005
@@ -178,7 +178,7 @@ def factor_analysis(X, categories, n_categories, n_components, *, floor=None, ke
     if floor is None:
         share = choose_floor(X[np.linspace(0, n_rows - 1, min(n_rows, N_COMPARED)).astype(int)], n_components)
     floor = share * variance.mean()
-    edge = edge_of_noise(shuffle_columns(X), mean, variance + floor)
+    edge, _ = edge_of_noise(shuffle_columns(X), mean, variance + floor, directions_of_noise(X))
     left, V = variance, random_directions(X, n_components + N_EXTRA)
     for n_iter in (N_FIRST, *[N_NEXT] * N_ROUNDS):
         weights, noise = left + floor, np.maximum(left, floor)
@@ -209,27 +209,34 @@ def factor_analysis(X, categories, n_categories, n_components, *, floor=None, ke
 
 
 def choose_floor(X, n_components):
-    """Return `NOISE_FLOOR`, or the one of the others with which there is much more structure in X."""
-    one = np.zeros(X.shape[0], int)
+    """Return `NOISE_FLOOR`, or the one of the others with which there is much more structure in X.
+
+    That is by how much the axes stand above noise: the mutual information of a linear code and X, in nats.
+    """
+    shuffled, one = shuffle_columns(X), np.zeros(X.shape[0], int)
     mean, means, variance = moments(X, one, 1)
-    shuffled = shuffle_columns(X)
-
-    def structure(floor):
-        """Return by how much the axes stand above noise: the mutual information of a linear code and X, in nats."""
+    V, noise_V = random_directions(X, n_components + N_EXTRA), directions_of_noise(X)
+    structure = {}
+    for n_iter, floor in zip((N_FIRST, *[N_NEXT] * len(OTHER_FLOORS)), (NOISE_FLOOR, *OTHER_FLOORS), strict=True):
         weights = variance + floor * variance.mean()
-        whitened = Whitened(X, means, one, weights)
-        variances, _ = whitened.leading(random_directions(X, n_components + N_EXTRA), N_FIRST)
-        above = variances[:n_components] / max(edge_of_noise(shuffled, mean, weights), np.finfo(np.float64).tiny)
-        return np.log(np.maximum(above, 1)).sum() / 2
+        variances, V = Whitened(X, means, one, weights).leading(V, n_iter)
+        edge, noise_V = edge_of_noise(shuffled, mean, weights, noise_V, n_iter)
+        above = variances[:n_components] / max(edge, np.finfo(np.float64).tiny)
+        structure[floor] = np.log(np.maximum(above, 1)).sum() / 2
+    best = max(OTHER_FLOORS, key=structure.get)
+    return best if structure[best] > MIN_GAIN * structure[NOISE_FLOOR] + MIN_STRUCTURE else NOISE_FLOOR
 
-    most, best = max((structure(floor), floor) for floor in OTHER_FLOORS)
-    return best if most > MIN_GAIN * structure(NOISE_FLOOR) + MIN_STRUCTURE else NOISE_FLOOR
 
-
-def edge_of_noise(shuffled, mean, weights):
-    """Return the largest lambda to expect of X with each column shuffled by itself."""
+def edge_of_noise(shuffled, mean, weights, V, n_iter=N_FIRST):
+    """Return the largest lambda to expect of X with each column shuffled by itself, and V after the iterations."""
     whitened = Whitened(shuffled, mean[np.newaxis], np.zeros(shuffled.shape[0], int), weights)
-    return EDGE_MARGIN * whitened.leading(random_directions(shuffled, 1 + N_EXTRA // 2), N_FIRST)[0][0]
+    variances, V = whitened.leading(V, n_iter)
+    return EDGE_MARGIN * variances[0], V
+
+
+def directions_of_noise(X):
+    """Return the vectors from which `edge_of_noise` starts: it asks for one."""
+    return random_directions(X, 1 + N_EXTRA // 2)
 
 
 def random_directions(X, n_vectors):

@@ -1,16 +1,15 @@
 """The start of training: what the data tell of an autoencoder's parameters before the first gradient step."""
 
 import math
-import threading
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from skvae.batching import Moments, batches_by_cost, stack_rows
 from skvae.factors import LINKS, N_REGRESSED, NOISE_KL, factor_analysis, regress
 from skvae.likelihoods import is_offset
 from skvae.sparse import entries, sum_entries, to_scipy
+from skvae.threads import one_blas_thread
 
 # Rows from which the linear model is found, and the elements that they may have unless they are few.
 MAX_SAMPLE, MIN_SAMPLE, MAX_ELEMENTS = 20_000, 500, 2**23
@@ -22,9 +21,6 @@ MAX_DENSITY = 0.4
 
 # Deviation of the codes of an axis of noise: the others have nearly 1.
 MIN_DEVIATION = 0.5
-
-# The number of threads is one of the process: two fits that change it and back at once would leave it changed.
-ONE_THREAD = threading.Lock()
 
 
 def start(module, rows, processes, *, beta=1.0, noise_floor=None):
@@ -49,7 +45,7 @@ def start(module, rows, processes, *, beta=1.0, noise_floor=None):
     likelihood.measure(x)
     if projection is not None:
         seen = to_scipy(likelihood.encoder_input(x))
-        with ONE_THREAD, threadpool_limits(1, user_api="blas"):
+        with one_blas_thread():
             axes = factor_analysis(
                 seen,
                 sample.categories,
@@ -65,7 +61,7 @@ def start(module, rows, processes, *, beta=1.0, noise_floor=None):
     mean, variance = after.mean_and_variance()
     module.encoder.start(mean, variance)
     if projection is not None:
-        with ONE_THREAD, threadpool_limits(1, user_api="blas"):
+        with one_blas_thread():
             start_linear(module, axes, seen, sample, beta)
     if module.input_dropout == "auto":
         # Measured by held-out ELBO: sparse rows gain, dense ones lose. Dropping large means would be a loud noise.

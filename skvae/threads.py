@@ -7,13 +7,15 @@ with one thread there is nothing to split.
 
 import threading
 from contextlib import contextmanager
+from functools import cache
 
 import torch
+from threadpoolctl import ThreadpoolController
 
 # Weights of the largest layer up to which one thread is used: 2000 features and 500 hidden ones.
 MAX_SERIAL = 2**20
 
-LOCK = threading.Lock()
+LOCK, BLAS_LOCK = threading.Lock(), threading.Lock()
 inside, outside = 0, 0
 
 
@@ -39,3 +41,16 @@ def threads_for(module):
             inside -= 1
             if inside == 0:
                 torch.set_num_threads(outside)
+
+
+@contextmanager
+def one_blas_thread():
+    """Use one thread of BLAS, for the same reason, in one fit after another: their number is one of the process too."""
+    with BLAS_LOCK, blas_controller().limit(limits=1, user_api="blas"):
+        yield
+
+
+@cache
+def blas_controller():
+    """Return what sets the threads of the libraries loaded: to look for them takes a while."""
+    return ThreadpoolController()
