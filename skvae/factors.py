@@ -223,7 +223,7 @@ def choose_floor(X, n_components):
         edge, noise_V = edge_of_noise(shuffled, mean, weights, noise_V, n_iter)
         above = variances[:n_components] / max(edge, np.finfo(np.float64).tiny)
         structure[floor] = np.log(np.maximum(above, 1)).sum() / 2
-    best = max(OTHER_FLOORS, key=structure.get)
+    best = max(OTHER_FLOORS, key=structure.__getitem__)
     return best if structure[best] > MIN_GAIN * structure[NOISE_FLOOR] + MIN_STRUCTURE else NOISE_FLOOR
 
 

@@ -31,7 +31,7 @@ ALLOWED = {
     "validation": {"stores", "warn"},
     "factors": set(),
     "threads": set(),
-    "start": {"batching", "factors", "likelihoods", "sparse"},
+    "start": {"batching", "factors", "likelihoods", "sparse", "threads"},
     "training": {
         "callbacks",
         "sparse",
