@@ -61,7 +61,7 @@ def bare_loop(X, epochs):
     from skvae.training import learning_rate_at
 
     model = BetaVAE(N_COMPONENTS)
-    rows = Rows(X, np.float32, trains=True)
+    rows = Rows(X, np.float32)
     module = initialize(model._make_module(X.shape[1], 0), torch.Generator().manual_seed(0))
     start(module, rows, OneProcess())
     n_batches = -(-len(rows) // BATCH_SIZE)

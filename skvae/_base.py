@@ -212,7 +212,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         fitted = copy(self)
         X = check_rows(fitted, X, LIKELIHOODS[self.likelihood].support)
         batches, categories = find_batches(batch, X)
-        rows = Rows(X, np.float32, categories, count(batches), check_weights(sample_weight, X), trains=True)
+        rows = Rows(X, np.float32, categories, count(batches), check_weights(sample_weight, X))
         processes = find_processes(self.distributed, device)
         n_batches, n_epochs, n_steps = self._plan(rows)
         own_rows = processes.share(rows)
@@ -306,7 +306,7 @@ class BaseEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 raise ValueError(f"batches == {batches!r}, must be those of the first call, or None.")
             known = self.batches_
         categories = index_batches(batch, X, known, required=True)
-        rows = Rows(X, np.float32, categories, count(known), check_weights(sample_weight, X), trains=True)
+        rows = Rows(X, np.float32, categories, count(known), check_weights(sample_weight, X))
         processes = find_processes(self.distributed, device)
         n_batches, _, n_steps = self._plan(rows)
         own_rows = processes.share(rows)

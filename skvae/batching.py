@@ -46,20 +46,17 @@ class Rows(Dataset):
         C.
     weights : ndarray of float64 of shape (n_samples,), default=None
         How often a pass over the data is to visit each row; None for once.
-    trains : bool, default=False
-        Whether gradients will be asked of sparse batches.
     stays_sparse : bool, default=None
         Whether batches are sparse; None for where it is faster.
     """
 
-    def __init__(self, X, dtype, categories=None, n_categories=0, weights=None, *, trains=False, stays_sparse=None):
+    def __init__(self, X, dtype, categories=None, n_categories=0, weights=None, *, stays_sparse=None):
         n_samples, n_features = X.shape
         self.X = X
         self.dtype = dtype
         self.categories = np.broadcast_to(0, n_samples) if categories is None else categories
         self.n_categories = n_categories
         self.weights = np.broadcast_to(1.0, n_samples) if weights is None else weights
-        self.trains = trains
         self.stays_sparse = stays_sparse
         if stays_sparse is None:
             few = getattr(X, "nnz", None) is not None and X.nnz <= MAX_DENSITY * n_samples * n_features
@@ -99,14 +96,13 @@ class Rows(Dataset):
         return self._with(X, self.categories[start:stop], self.weights[start:stop])
 
     def _with(self, X, categories, weights):
-        options = {"trains": self.trains, "stays_sparse": self.stays_sparse}
-        return Rows(X, self.dtype, categories, self.n_categories, weights, **options)
+        return Rows(X, self.dtype, categories, self.n_categories, weights, stays_sparse=self.stays_sparse)
 
-    def tensors(self):
-        """Return the pair of tensors of all rows."""
+    def tensors(self, *, trains=False):
+        """Return the pair of tensors of all rows; `trains` says whether gradients will be asked of them."""
         X = self.X.astype(self.dtype, copy=False)
         if self.stays_sparse:
-            x = SparseBatch.from_scipy(X, trains=self.trains)
+            x = SparseBatch.from_scipy(X, trains=trains)
         else:
             # contiguous, writeable and no view of X, which torch would share
             x = torch.from_numpy(np.require(X.toarray() if sparse.issparse(X) else X, self.dtype, ["C", "W", "O"]))
@@ -258,7 +254,7 @@ class ShuffledBatches:
         for buffer, visits in self.visits():
             while 0 < missing <= len(visits):
                 batch = stack_rows([*parts, buffer.take(visits[:missing])])
-                x, covariates = move(batch.tensors(), self.device)
+                x, covariates = move(batch.tensors(trains=True), self.device)
                 yield (x, covariates), x
                 visits = visits[missing:]
                 parts, missing = [], next(sizes, 0)

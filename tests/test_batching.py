@@ -143,7 +143,7 @@ def wide():
 
 
 def test_wide_sparse_rows_stay_sparse(wide):
-    batch, _ = Rows(wide, np.float32, trains=True)[np.array([3, 1])]
+    batch, _ = Rows(wide, np.float32)[np.array([3, 1])]
     assert isinstance(batch, SparseBatch)
     assert batch.rows.values.dtype == torch.float32
     np.testing.assert_array_equal(batch.to_dense(), wide[[3, 1]].toarray().astype(np.float32))
