@@ -1,13 +1,13 @@
 """Embed wide, sparse data with autoencoders that behave like scikit-learn."""
 
 from skvae.annotated import embed
-from skvae.callbacks import FitCheckpoint
 from skvae.datasets import fetch_pbmc3k, make_single_cell_counts
 from skvae.estimators import AutoencoderEmbedding, BetaVAE, BetaVSC
 from skvae.feature_selection import VariableGeneSelector
 from skvae.metrics import clustering_report, elbo_scorer, embedding_scorer, sparsity
 from skvae.preprocessing import LogNormalizer, quality_control
 from skvae.stores import RowStore
+from skvae.training.checkpoint import FitCheckpoint
 from skvae.version import VERSION
 
 __version__ = VERSION

@@ -9,7 +9,8 @@ from scipy import sparse
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
 from skvae import latents
-from skvae._base import BaseEmbedding
+from skvae.embedding.base import BaseEmbedding
+from skvae.embedding.variational import VariationalEmbedding
 from skvae.networks import ACTIVATIONS
 from skvae.objectives import BetaELBO
 from skvae.types import LabelsLike, MatrixLike, PathLike
@@ -139,8 +140,6 @@ class AutoencoderEmbedding(BaseEmbedding):
     latent_penalty: float = 0.25
     latent_activation: str = "identity"
 
-    _is_generative: ClassVar = False
-
     _parameter_constraints: ClassVar = {
         **BaseEmbedding._parameter_constraints,
         "latent_penalty": [Interval(Real, 0, None, closed="left")],
@@ -152,6 +151,10 @@ class AutoencoderEmbedding(BaseEmbedding):
 
     def _make_objective(self, n_steps):
         return BetaELBO(self.latent_penalty, n_warmup_steps=0)
+
+    @property
+    def _start_beta(self):
+        return 1.0  # a point has no posterior to weigh
 
     def _make_judge(self):
         # a reconstruction gains by whatever the code takes up, as nothing prices that
@@ -165,7 +168,7 @@ class AutoencoderEmbedding(BaseEmbedding):
 
 
 @dataclass(repr=False, eq=False, kw_only=True)
-class BetaVAE(BaseEmbedding):
+class BetaVAE(VariationalEmbedding):
     """Embed with a variational autoencoder whose KL term is weighted by beta.
 
     The posterior is q(z|x) = N(mu(x), diag sigma^2(x)), the prior p(z) = N(0, I), and training maximises the mean of
@@ -293,24 +296,12 @@ class BetaVAE(BaseEmbedding):
     (300, 2)
     """
 
-    beta: float = 1.0
-    kl_warmup: float = 0.0
-
-    _parameter_constraints: ClassVar = {
-        **BaseEmbedding._parameter_constraints,
-        "beta": [Interval(Real, 0, None, closed="left")],
-        "kl_warmup": [Interval(Real, 0, 1, closed="both")],
-    }
-
     def _make_latent(self, head):
         return latents.Gaussian(head)
 
-    def _make_objective(self, n_steps):
-        return BetaELBO(self.beta, self.kl_warmup * n_steps)
-
 
 @dataclass(repr=False, eq=False, kw_only=True)
-class BetaVSC(BaseEmbedding):
+class BetaVSC(VariationalEmbedding):
     """Embed with variational sparse coding whose KL term is weighted by beta.
 
     Each latent dimension is active or zero. With mu, sigma and gamma functions of x, the posterior and the prior are
@@ -448,24 +439,17 @@ class BetaVSC(BaseEmbedding):
     'csr'
     """
 
-    beta: float = 1.0
     alpha: float = 0.8
     code: str = "mean"
-    kl_warmup: float = 0.0
 
     _parameter_constraints: ClassVar = {
-        **BaseEmbedding._parameter_constraints,
-        "beta": [Interval(Real, 0, None, closed="left")],
+        **VariationalEmbedding._parameter_constraints,
         "alpha": [Interval(Real, 0, 1, closed="neither")],
         "code": [StrOptions({"mean", "sparse"})],
-        "kl_warmup": [Interval(Real, 0, 1, closed="both")],
     }
 
     def _make_latent(self, head):
         return latents.SpikeAndSlab(head, self.alpha)
-
-    def _make_objective(self, n_steps):
-        return BetaELBO(self.beta, self.kl_warmup * n_steps)
 
     def transform(
         self, X: MatrixLike, *, batch: LabelsLike = None, out: np.ndarray | PathLike | None = None
@@ -503,6 +487,4 @@ class BetaVSC(BaseEmbedding):
             return super().transform(X, batch=batch, out=out)
         if out is not None:
             raise ValueError(f"out == {out!r}, must be None with code='sparse', whose size is not known before.")
-        return sparse.csr_matrix(
-            self._map_posterior(lambda module, q: module.scale * module.latent.sparse_code(q), X, batch)
-        )
+        return sparse.csr_matrix(self._map_posterior(lambda module, q: module.scale * q.sparse_code(), X, batch))

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from scipy.special import expit
 
 # Vectors that the iteration carries beyond those asked for, and its passes over the rows: first, and in each round.
 N_EXTRA = 10
@@ -63,7 +62,7 @@ class Axes:
     ----------
     mean : ndarray of shape (D,)
     offsets : ndarray of shape (C, D)
-        Mean of each category of rows less `mean`.
+        Mean of each group of rows less `mean`.
     noise : ndarray of shape (D,)
         psi, what the axes leave of the variance of each feature.
     floor : float
@@ -111,25 +110,25 @@ def shrink(variances, edge):
 
 
 class Whitened:
-    """Y = (X - m) / sqrt(psi), of which only products are computed; m is the mean of the row's category.
+    """Y = (X - m) / sqrt(psi), of which only products are computed; m is the mean of the row's group.
 
     Parameters
     ----------
     X : {ndarray, CSR matrix} of shape (n_samples, D), float64
     means : ndarray of shape (C, D)
-    categories : ndarray of int of shape (n_samples,)
+    groups : ndarray of int of shape (n_samples,)
     weights : ndarray of shape (D,)
         psi, or another variance of each feature.
     keeps_means : bool, default=True
-        Whether Y contains the directions in which the categories' means differ.
+        Whether Y contains the directions in which the groups' means differ.
     """
 
-    def __init__(self, X, means, categories, weights, *, keeps_means=True):
+    def __init__(self, X, means, groups, weights, *, keeps_means=True):
         self.X = X
         self.weights = np.sqrt(inverse(weights))
         self.means = means * self.weights
         self.indicators = sparse.csr_matrix(
-            (np.ones(len(categories)), categories, np.arange(len(categories) + 1)), shape=(X.shape[0], len(means))
+            (np.ones(len(groups)), groups, np.arange(len(groups) + 1)), shape=(X.shape[0], len(means))
         )
         self.left_out = None
         if not keeps_means and len(means) > 1:
@@ -153,27 +152,26 @@ class Whitened:
         return np.maximum(variances[::-1], 0), V @ rotation[:, ::-1]
 
 
-def factor_analysis(X, categories, n_categories, n_components, *, floor=None, keeps_means=False):
+def factor_analysis(X, groups, n_groups, n_components, *, floor=None, keeps_means=False):
     """Return the `Axes` of rows.
 
     Parameters
     ----------
     X : {ndarray, CSR matrix} of shape (n_samples, D)
-    categories : ndarray of int of shape (n_samples,)
+    groups : ndarray of int of shape (n_samples,)
         Their means are no part of the axes.
-    n_categories : int
+    n_groups : int
         C.
     n_components : int
         J. Axes beyond min(n_samples, D) are zero.
     floor : float >= 0, default=None
         The noise that each feature has at least, as a share of the mean variance. None for `choose_floor`.
     keeps_means : bool, default=False
-        Whether the axes may contain directions in which the means of the categories differ.
+        Whether the axes may contain directions in which the means of the groups differ.
     """
     X = X.astype(np.float64)
     n_rows = X.shape[0]
-    categories = categories if n_categories else np.zeros(n_rows, int)
-    mean, means, variance = moments(X, categories, max(1, n_categories))
+    mean, means, variance = moments(X, groups, n_groups)
     share = floor
     if floor is None:
         share = choose_floor(X[np.linspace(0, n_rows - 1, min(n_rows, N_COMPARED)).astype(int)], n_components)
@@ -182,7 +180,7 @@ def factor_analysis(X, categories, n_categories, n_components, *, floor=None, ke
     left, V = variance, random_directions(X, n_components + N_EXTRA)
     for n_iter in (N_FIRST, *[N_NEXT] * N_ROUNDS):
         weights, noise = left + floor, np.maximum(left, floor)
-        variances, V = Whitened(X, means, categories, weights, keeps_means=keeps_means).leading(V, n_iter)
+        variances, V = Whitened(X, means, groups, weights, keeps_means=keeps_means).leading(V, n_iter)
         squares = np.square(V.T[:n_components])
         # the features are weighted by more than their noise, so that along an axis it is less than 1
         along = squares @ (noise * inverse(weights))
@@ -245,11 +243,11 @@ def random_directions(X, n_vectors):
     return np.random.RandomState(0).standard_normal((n_features, min(n_vectors, n_rows, n_features)))
 
 
-def moments(X, categories, n_categories):
-    """Return the mean (D,), the mean of each category (C, D), and the variance within them (D,)."""
-    counts = np.bincount(categories, minlength=n_categories)
+def moments(X, groups, n_groups):
+    """Return the mean (D,), the mean of each group (C, D), and the variance within them (D,)."""
+    counts = np.bincount(groups, minlength=n_groups)
     indicators = sparse.csr_matrix(
-        (np.ones(len(categories)), (categories, np.arange(len(categories)))), shape=(n_categories, X.shape[0])
+        (np.ones(len(groups)), (groups, np.arange(len(groups)))), shape=(n_groups, X.shape[0])
     )
     sums = indicators @ X
     sums = sums.toarray() if sparse.issparse(sums) else sums
@@ -289,13 +287,6 @@ def inverse(values):
     return np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
 
 
-# The mean of a feature as a function of its logit or log rate, and the slope of that.
-LINKS = {
-    "counts": (np.exp, np.exp),
-    "binary": (expit, lambda eta: expit(eta) * expit(-eta)),
-}
-
-
 def regress(X, codes, offsets, intercepts, mean, slope):
     """Return the loadings of a generalised linear model of each feature: E[x_d] = mean(o + b_d + codes @ W_d).
 
@@ -311,7 +302,7 @@ def regress(X, codes, offsets, intercepts, mean, slope):
     intercepts : ndarray of shape (D,)
         b to begin with.
     mean, slope : callable
-        One of `LINKS`.
+        The `link` of a `Support`.
 
     Returns
     -------

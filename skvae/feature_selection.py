@@ -12,9 +12,9 @@ from sklearn.utils import check_array, gen_batches
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
 
+from skvae.rows.checks import check_size, check_structure, first_values, warn_of_fractions, without_duplicates
 from skvae.stores import RowStore, find_store
 from skvae.types import MatrixLike
-from skvae.validation import check_size, check_structure, first_values, warn_of_fractions, without_duplicates
 
 ACCEPTED = {"accept_sparse": "csr", "dtype": (np.float64, np.float32)}
 

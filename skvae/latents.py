@@ -1,33 +1,26 @@
-"""Latents: hidden features -> q(z|x), its sample, its mean and its divergence from the prior p(z).
+"""Latents: hidden features -> q(z|x), the posterior of z, and its prior p(z).
 
 A latent is a module that is called with hidden features (B, H) and what a linear model adds to the location of z, zero
-or (B, J). It returns the parameters of q(z|x) as a tuple `q` of tensors (B, J). Its other methods take that tuple:
+or (B, J), and returns a posterior. Its other methods:
 
-- `sample(q, u)`: z = g(q, u) ~ q, differentiable in q, with u ~ U(0, 1) of shape (`n_uniforms`, B, J)
-  (reparametrisation: Kingma & Welling 2014, arXiv:1312.6114);
-- `mean(q)`: E[z];
-- `kl(q)`: KL(q(z_j|x) || p(z_j)) per sample and dimension; for a point -log p(z_j), up to a constant.
+- `start(strengths, beta)` makes q(z|x) that of a linear model alone, x = L z + noise, whose axes explain
+  l2 = `strengths` (J,) in units of the noise: its optimum at a weight beta of the KL term. It returns the deviation
+  that the mean of z is to have along each axis, (J,);
+- `sample_prior(u)`: z ~ p(z), (n, J), from u ~ U(0, 1) of shape (`n_uniforms`, n, J), where there is a prior.
 
-And where q(z|x) is a distribution,
-
-- `std(q)` and `activation(q)`: the standard deviation of z, and the probability that z_j is not zero;
-- `log_weight(q, z)`: log p(z_j) - log q(z_j|x), the weight of z in importance sampling;
-- `sample_prior(u)`: z ~ p(z) from such u, of shape (`n_uniforms`, n, J).
-
-`start(strengths, beta)` makes q(z|x) that of a linear model alone, x = L z + noise, whose axes explain l2 = `strengths`
-(J,) in units of the noise: its optimum at a weight beta of the KL term. It returns the deviation that the mean of z is
-to have along each axis, (J,).
-
-z and all these have shape (B, J). The constructor's `head` makes, at each call, a new module from hidden features to
-one parameter of q, (B, H) -> (B, J). What it adds to a linear model's mean is measured in deviations of that model's
-posterior: an axis that explains much is known that much better.
+The constructor's `head` makes, at each call, a new module from hidden features to one parameter of q, (B, H) -> (B, J).
+What it adds to a linear model's mean is measured in deviations of that model's posterior: an axis that explains much is
+known that much better.
 """
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
+from torch.quasirandom import SobolEngine
 
 # Slope c of the soft gate, sigmoid(c (eta + gamma - 1)), in `soft_gate`.
 GATE_SLOPE = 50.0
@@ -36,16 +29,190 @@ GATE_SLOPE = 50.0
 # choose from, and training often ends in a worse optimum.
 INITIAL_V = 3.0
 
-
 # Gates start no further open than this, where they still have a gradient.
 MAX_V = 8.0
 
 # Least weight of the KL term for which a posterior's deviation is computed.
 MIN_BETA = 1e-3
 
+# Seed of the quasi-random samples of a posterior: each row of X, whenever it is scored, has the same ones.
+SAMPLES_SEED = 0
+
+
+class Posterior:
+    """q(z|x) of a minibatch, whose methods return tensors (B, J) where nothing else is said."""
+
+    # uniform numbers that `sample` takes for each dimension of z
+    n_uniforms: ClassVar[int]
+
+    @property
+    def shape(self):
+        """B and J."""
+        raise NotImplementedError
+
+    def sample(self, u):
+        """Return z ~ q, differentiable in the parameters of q, from u ~ U(0, 1) of shape (`n_uniforms`, B, J).
+
+        The reparametrisation of Kingma & Welling 2014, arXiv:1312.6114.
+        """
+        raise NotImplementedError
+
+    def samples(self, n_samples):
+        """Yield quasi-random samples of z, one for all rows at a time."""
+        mean, n_components = self.mean(), self.shape[1]
+        engine = SobolEngine(self.n_uniforms * n_components, scramble=True, seed=SAMPLES_SEED)
+        for u in engine.draw(n_samples):
+            yield self.sample(u.reshape(self.n_uniforms, 1, n_components).to(mean))
+
+    def mean(self):
+        """Return E[z]."""
+        raise NotImplementedError
+
+    def std(self):
+        """Return the standard deviation of z."""
+        raise NotImplementedError
+
+    def activation(self):
+        """Return the probability that z_j is not zero."""
+        raise NotImplementedError
+
+    def kl(self):
+        """Return KL(q(z_j|x) || p(z_j))."""
+        raise NotImplementedError
+
+    def log_weight(self, z):
+        """Return log p(z_j) - log q(z_j|x), the weight of z in importance sampling."""
+        raise NotImplementedError
+
+    def bound(self, log_prob, n_samples):
+        """Return the evidence lower bound, (B,), of a model whose log p(x|z), (B,), is a function of z."""
+        return sum(map(log_prob, self.samples(n_samples))) / n_samples - self.kl().sum(dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class PointPosterior(Posterior):
+    """A point z, which has no divergence from a prior.
+
+    Parameters
+    ----------
+    z : tensor of shape (B, J)
+    """
+
+    n_uniforms = 0
+    z: Tensor
+
+    @property
+    def shape(self):
+        return self.z.shape
+
+    def sample(self, u):
+        return self.z
+
+    def mean(self):
+        return self.z
+
+    def kl(self):
+        """Return -log p(z_j) for p(z_j) = N(0, 1), up to a constant."""
+        return self.z**2 / 2
+
+    def bound(self, log_prob, n_samples):
+        """Return log p(x|z), that of the reconstruction."""
+        return log_prob(self.z)
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianPosterior(Posterior):
+    """q(z_j|x) = N(mu_j, sigma_j^2) against p(z_j) = N(0, 1).
+
+    Parameters
+    ----------
+    mu : tensor of shape (B, J)
+    logvar : tensor of shape (B, J)
+        log sigma^2.
+    """
+
+    n_uniforms = 1
+    mu: Tensor
+    logvar: Tensor
+
+    @property
+    def shape(self):
+        return self.mu.shape
+
+    def sample(self, u):
+        return self.mu + torch.exp(self.logvar / 2) * standard_normal(u[0])
+
+    def mean(self):
+        return self.mu
+
+    def std(self):
+        return torch.exp(self.logvar / 2)
+
+    def activation(self):
+        return torch.ones_like(self.mu)
+
+    def kl(self):
+        return gaussian_kl(self.mu, self.logvar)
+
+    def log_weight(self, z):
+        return gaussian_log_weight(self.mu, self.logvar, z)
+
+
+@dataclass(frozen=True, eq=False)
+class SpikeAndSlabPosterior(Posterior):
+    """q(z_j|x) = gamma_j N(mu_j, sigma_j^2) + (1 - gamma_j) delta_0, gamma = sigmoid(v), against a prior of this form.
+
+    Parameters
+    ----------
+    mu, logvar, v : tensor of shape (B, J)
+    alpha : float in (0, 1)
+        gamma of the prior, p(z_j) = alpha N(0, 1) + (1 - alpha) delta_0.
+    """
+
+    n_uniforms = 2
+    mu: Tensor
+    logvar: Tensor
+    v: Tensor
+    alpha: float
+
+    @property
+    def shape(self):
+        return self.mu.shape
+
+    def sample(self, u):
+        slab = self.mu + torch.exp(self.logvar / 2) * standard_normal(u[0])
+        eta, gamma = u[1], torch.sigmoid(self.v)
+        soft = soft_gate(eta, gamma)
+        # Straight-through: the value of the hard gate, so that an inactive dimension carries nothing, with the
+        # gradient of the soft one.
+        gate = (eta + gamma > 1) + (soft - soft.detach())
+        return gate * slab
+
+    def mean(self):
+        return torch.sigmoid(self.v) * self.mu
+
+    def sparse_code(self):
+        """Return mu where the dimension is more likely active than not, else 0."""
+        return torch.where(self.v > 0, self.mu, 0)
+
+    def std(self):
+        gamma = torch.sigmoid(self.v)
+        # E[z^2] - E[z]^2, without a difference of nearly equal numbers
+        return torch.sqrt(gamma * (torch.exp(self.logvar) + torch.sigmoid(-self.v) * self.mu**2))
+
+    def activation(self):
+        return torch.sigmoid(self.v)
+
+    def kl(self):
+        return spike_and_slab_kl(self.mu, self.logvar, self.v, self.alpha)
+
+    def log_weight(self, z):
+        slab = math.log(self.alpha) - logsigmoid(self.v) + gaussian_log_weight(self.mu, self.logvar, z)
+        return torch.where(z == 0, math.log1p(-self.alpha) - logsigmoid(-self.v), slab)
+
 
 class Point(nn.Module):
-    """q(z|x) is a point z against p(z_j) = N(0, 1): the latent of an autoencoder.
+    """z itself, the latent of an autoencoder.
 
     Parameters
     ----------
@@ -55,35 +222,21 @@ class Point(nn.Module):
         Applied to z.
     """
 
-    n_uniforms = 0
-
     def __init__(self, head, activation):
         super().__init__()
         self.z = head()
         self.activation = activation
 
     def forward(self, h, linear=0.0):
-        return (self.activation(self.z(h) + linear),)
+        return PointPosterior(self.activation(self.z(h) + linear))
 
     def start(self, strengths, beta):
         self.z.start(0.0, torch.exp(posterior_logvar(strengths, beta) / 2))
         return torch.ones_like(strengths)  # a point has no prior to fall back to
 
-    def sample(self, q, u):
-        (z,) = q
-        return z
-
-    def mean(self, q):
-        (z,) = q
-        return z
-
-    def kl(self, q):
-        (z,) = q
-        return z**2 / 2
-
 
 class Gaussian(nn.Module):
-    """q(z_j|x) = N(mu_j, sigma_j^2) against p(z_j) = N(0, 1); q is (mu, logvar).
+    """A Gaussian posterior and a standard normal prior.
 
     Parameters
     ----------
@@ -91,7 +244,7 @@ class Gaussian(nn.Module):
         Makes the modules of mu and logvar = log sigma^2.
     """
 
-    n_uniforms = 1
+    n_uniforms = GaussianPosterior.n_uniforms
 
     def __init__(self, head):
         super().__init__()
@@ -99,7 +252,7 @@ class Gaussian(nn.Module):
         self.logvar = head()
 
     def forward(self, h, linear=0.0):
-        return self.mu(h) + linear, self.logvar(h)
+        return GaussianPosterior(self.mu(h) + linear, self.logvar(h))
 
     def start(self, strengths, beta):
         logvar = posterior_logvar(strengths, beta)
@@ -107,38 +260,12 @@ class Gaussian(nn.Module):
         self.logvar.start(logvar)
         return torch.sqrt(1 - torch.exp(logvar))
 
-    def sample(self, q, u):
-        mu, logvar = q
-        return mu + torch.exp(logvar / 2) * standard_normal(u[0])
-
-    def mean(self, q):
-        mu, _ = q
-        return mu
-
-    def kl(self, q):
-        return gaussian_kl(*q)
-
-    def std(self, q):
-        _, logvar = q
-        return torch.exp(logvar / 2)
-
-    def activation(self, q):
-        mu, _ = q
-        return torch.ones_like(mu)
-
-    def log_weight(self, q, z):
-        mu, logvar = q
-        return gaussian_log_weight(mu, logvar, z)
-
     def sample_prior(self, u):
         return standard_normal(u[0])
 
 
 class SpikeAndSlab(nn.Module):
-    """Variational sparse coding (Tonolini et al. 2019); q is (mu, logvar, v) with gamma = sigmoid(v).
-
-    q(z_j|x) = gamma_j N(mu_j, sigma_j^2) + (1 - gamma_j) delta_0, against
-    p(z_j)   = alpha N(0, 1) + (1 - alpha) delta_0.
+    """The sparse posterior and prior of variational sparse coding (Tonolini et al. 2019).
 
     Parameters
     ----------
@@ -148,7 +275,7 @@ class SpikeAndSlab(nn.Module):
         Prior probability that a dimension is active. Smaller is sparser.
     """
 
-    n_uniforms = 2
+    n_uniforms = SpikeAndSlabPosterior.n_uniforms
 
     def __init__(self, head, alpha):
         super().__init__()
@@ -158,7 +285,7 @@ class SpikeAndSlab(nn.Module):
         self.alpha = alpha
 
     def forward(self, h, linear=0.0):
-        return self.mu(h) + linear, self.logvar(h), INITIAL_V + self.v(h)
+        return SpikeAndSlabPosterior(self.mu(h) + linear, self.logvar(h), INITIAL_V + self.v(h), self.alpha)
 
     def start(self, strengths, beta):
         """Open each gate as far as is best for rows of typical z.
@@ -172,44 +299,6 @@ class SpikeAndSlab(nn.Module):
         best = best + (strengths / max(beta, MIN_BETA) - torch.log1p(strengths)) / 2
         self.v.start(best.clamp(0.0, MAX_V - INITIAL_V))
         return torch.sqrt(1 - torch.exp(logvar))
-
-    def sample(self, q, u):
-        mu, logvar, v = q
-        slab = mu + torch.exp(logvar / 2) * standard_normal(u[0])
-        eta, gamma = u[1], torch.sigmoid(v)
-        soft = soft_gate(eta, gamma)
-        # Straight-through: the value of the hard gate, so that an inactive dimension carries nothing, with the
-        # gradient of the soft one.
-        gate = (eta + gamma > 1) + (soft - soft.detach())
-        return gate * slab
-
-    def mean(self, q):
-        mu, _, v = q
-        return torch.sigmoid(v) * mu
-
-    def sparse_code(self, q):
-        """Return mu where the dimension is more likely active than not, else 0; shape (B, J)."""
-        mu, _, v = q
-        return torch.where(v > 0, mu, 0)
-
-    def kl(self, q):
-        mu, logvar, v = q
-        return spike_and_slab_kl(mu, logvar, v, self.alpha)
-
-    def std(self, q):
-        mu, logvar, v = q
-        gamma = torch.sigmoid(v)
-        # E[z^2] - E[z]^2, without a difference of nearly equal numbers
-        return torch.sqrt(gamma * (torch.exp(logvar) + torch.sigmoid(-v) * mu**2))
-
-    def activation(self, q):
-        _, _, v = q
-        return torch.sigmoid(v)
-
-    def log_weight(self, q, z):
-        mu, logvar, v = q
-        slab = math.log(self.alpha) - logsigmoid(v) + gaussian_log_weight(mu, logvar, z)
-        return torch.where(z == 0, math.log1p(-self.alpha) - logsigmoid(-v), slab)
 
     def sample_prior(self, u):
         return (u[1] < self.alpha) * standard_normal(u[0])

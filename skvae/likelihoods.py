@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from skvae.networks import Linear
 from skvae.sparse import at_entries, entries, power_sums, squared_error, sum_entries, totals, with_entries
+from skvae.supports import BINARY, COUNTS, REAL
 
 # Least variance of a feature in `Gaussian`, as a share of the features' mean variance where no other is asked for, and
 # as a share of its own, so that no feature is explained to the last digit.
@@ -47,8 +48,8 @@ class Likelihood(nn.Module):
         Number D of features of x.
     """
 
-    # what x may be: "real", "counts" or "binary"
-    support = "real"
+    # what x may be
+    support = REAL
 
     # what `measure` finds; no buffer, which would follow the moments of later chunks of the data
     unit = 1.0
@@ -80,7 +81,7 @@ class Likelihood(nn.Module):
         """
 
     def encoder_input(self, x):
-        """Return what the encoder sees of a batch x (B, D), a tensor or a `SparseBatch`, in those units."""
+        """Return what the encoder sees of a minibatch x (B, D), a tensor or a `SparseBatch`, in those units."""
         return x
 
     def start(self, mean, variance):
@@ -108,7 +109,7 @@ class Likelihood(nn.Module):
             self.output.bias.copy_(intercepts)
 
     def log_prob(self, h, x):
-        """Return log p(x|z) from the hidden features h (B, H), summed over the features of a batch x (B, D): (B,)."""
+        """Return log p(x|z), (B,), summed over the features of x (B, D), from the hidden features h (B, H)."""
         raise NotImplementedError
 
     def mean(self, h, total=None):
@@ -262,7 +263,7 @@ class Poisson(WithTotal):
     Given t it is the multinomial distribution of the counts over the features, up to a term without z.
     """
 
-    support = "counts"
+    support = COUNTS
 
     @property
     def output(self):
@@ -293,7 +294,7 @@ class NegativeBinomial(WithTotal):
     Its variance is mu + mu^2 / theta; a large theta is nearly a Poisson distribution.
     """
 
-    support = "counts"
+    support = COUNTS
 
     @property
     def output(self):
@@ -344,7 +345,7 @@ class NegativeBinomial(WithTotal):
 class ZeroInflatedNegativeBinomial(WithTotal):
     """p(x_d|z) = omega_d [x_d = 0] + (1 - omega_d) NB(x_d), NB as in `NegativeBinomial`, omega = sigmoid(V h + c)."""
 
-    support = "counts"
+    support = COUNTS
 
     @property
     def output(self):
@@ -394,7 +395,7 @@ class Bernoulli(WithTotal):
     has, which in sparse rows would be most of what it tells.
     """
 
-    support = "binary"
+    support = BINARY
 
     def __init__(self, n_hidden, n_features):
         super().__init__()
@@ -423,7 +424,7 @@ class Bernoulli(WithTotal):
 class LinearMean(Linear):
     """x_hat = W h + b, and the squared error of x around it."""
 
-    # whether sparse x is made dense a batch at a time: in float32 the sparse squared error would lose what varies
+    # whether sparse x is made dense a minibatch at a time: in float32 the sparse squared error would lose what varies
     # beside a much larger mean
     makes_dense = False
 

@@ -1,18 +1,17 @@
 """Objectives: what training minimises, -E_q[log p(x|z)] + beta KL(q(z|x) || p(z)).
 
-An objective is called with the terms of `skvae.networks.Autoencoder`, log p(x|z) (B,) and KL per dimension (B, J), and
-with the number of gradient steps taken so far (None outside training). It returns the loss, the mean over the batch.
-`elbo` judges a trained model, whatever objective it was trained with.
+An objective is called with the terms of `skvae.autoencoder.Autoencoder`, log p(x|z) (B,) and KL per dimension (B, J),
+and with the number of gradient steps taken so far (None outside training). It returns the loss, the mean over the
+minibatch. `elbo` judges a trained model, whatever objective it was trained with.
 """
 
 import math
+from functools import partial
 
 import torch
-from torch.quasirandom import SobolEngine
 
-# Quasi-random samples of q(z|x) behind each row's score, a power of two, and the seed of their scrambling.
+# Quasi-random samples of q(z|x) behind each row's score, a power of two.
 N_SCORE_SAMPLES = 64
-SCORE_SEED = 0
 
 
 class BetaELBO:
@@ -59,19 +58,10 @@ def importance_weighted(module, x, c, n_samples):
         K.
     """
     q = module.encode(x, c)
-    total = torch.full_like(q[0][:, 0], -torch.inf)
-    for u in uniforms(module.latent.n_uniforms, q[0], n_samples):
-        z = module.latent.sample(q, u)
-        total = torch.logaddexp(total, module.log_prob(x, c, z) + module.latent.log_weight(q, z).sum(dim=1))
+    total = torch.full_like(q.mean()[:, 0], -torch.inf)
+    for z in q.samples(n_samples):
+        total = torch.logaddexp(total, module.log_prob(x, c, z) + q.log_weight(z).sum(dim=1))
     return total - math.log(n_samples)
-
-
-def uniforms(n_uniforms, like, n_samples):
-    """Yield quasi-random numbers (n_uniforms, 1, J), one sample of z for all rows at a time."""
-    n_components = like.shape[1]
-    engine = SobolEngine(n_uniforms * n_components, scramble=True, seed=SCORE_SEED)
-    for u in engine.draw(n_samples):
-        yield u.reshape(n_uniforms, 1, n_components).to(like)
 
 
 def elbo(module, x, c, n_samples=N_SCORE_SAMPLES):
@@ -87,9 +77,4 @@ def elbo(module, x, c, n_samples=N_SCORE_SAMPLES):
     n_samples : int, default=64
         Of z, over which the expectation is a mean.
     """
-    q = module.encode(x, c)
-    if module.latent.n_uniforms == 0:
-        return module.log_prob(x, c, module.latent.mean(q))
-    samples = uniforms(module.latent.n_uniforms, q[0], n_samples)
-    log_prob = sum(module.log_prob(x, c, module.latent.sample(q, u)) for u in samples) / n_samples
-    return log_prob - module.latent.kl(q).sum(dim=1)
+    return module.encode(x, c).bound(partial(module.log_prob, x, c), n_samples)

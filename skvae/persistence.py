@@ -7,7 +7,7 @@ from functools import singledispatch
 
 import numpy as np
 
-from skvae.files import naming, replacing
+from skvae.files import replacing, task_in_errors
 
 
 def write(path, kind, state):
@@ -35,7 +35,7 @@ def write(path, kind, state):
     arrays: dict[str, np.ndarray] = {}
     text = json.dumps(encode(state, arrays))
     metadata = {"kind": kind, "state": text, "sha256": digest(kind, text, arrays)}
-    with replacing(path) as part, naming(f"cannot write {path}"):
+    with replacing(path) as part, task_in_errors(f"cannot write {path}"):
         part.write_bytes(safetensors.numpy.save(arrays, metadata))
 
 
@@ -52,7 +52,7 @@ def read(path, kind):
         If the file cannot be read.
     """
     safetensors = import_safetensors()
-    with understanding(path, kind), open(path, "rb"):
+    with errors_of_file(path, kind), open(path, "rb"):
         try:
             with safetensors.safe_open(path, framework="numpy") as file:
                 metadata = file.metadata()
@@ -65,12 +65,12 @@ def read(path, kind):
         raise ValueError(f"{path} was changed since it was written: what it holds does not have its checksum.")
     if found != kind:
         raise ValueError(f"{path} holds a {found}; expected a {kind}.")
-    with understanding(path, kind):
+    with errors_of_file(path, kind):
         return decode(json.loads(text), arrays)
 
 
 @contextmanager
-def understanding(path, kind):
+def errors_of_file(path, kind):
     """Turn whatever a foreign file brings about into one error."""
     try:
         yield
@@ -111,37 +111,37 @@ def encode(value, arrays):  # noqa: ARG001
 
 
 @encode.register(bool | int | float | str | None)
-def _(value, arrays):  # noqa: ARG001
+def encode_plain(value, arrays):  # noqa: ARG001
     return value
 
 
 @encode.register(list)
-def _(value, arrays):
+def encode_list(value, arrays):
     return [encode(item, arrays) for item in value]
 
 
 @encode.register(tuple)
-def _(value, arrays):
+def encode_tuple(value, arrays):
     return {"tuple": encode(list(value), arrays)}
 
 
 @encode.register(dict)
-def _(value, arrays):
+def encode_dict(value, arrays):
     return {"dict": {key: encode(item, arrays) for key, item in value.items()}}
 
 
 @encode.register(np.random.RandomState)
-def _(value, arrays):
+def encode_random_state(value, arrays):
     return {"RandomState": encode(value.get_state(legacy=False), arrays)}
 
 
 @encode.register(np.generic)
-def _(value, arrays):
+def encode_scalar(value, arrays):
     return {"scalar": encode(np.asarray(value), arrays)}
 
 
 @encode.register(np.ndarray)
-def _(value, arrays):
+def encode_array(value, arrays):
     if value.dtype.kind in "OU":
         return {"objects": [value.dtype.kind, list(value.shape), encode(value.ravel().tolist(), arrays)]}
     if value.dtype.kind not in "biuf":

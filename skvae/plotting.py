@@ -14,9 +14,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Bunch, check_array, check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.likelihoods import LIKELIHOODS
+from skvae.rows.checks import check_feature_names
 from skvae.types import Axes, LabelsLike, MatrixLike, Names
-from skvae.validation import check_feature_names
 
 if TYPE_CHECKING:
     from matplotlib.container import BarContainer
@@ -400,8 +399,8 @@ def plot_traversal(
     points = np.repeat(Z.mean(axis=0, keepdims=True), len(way) + 1, axis=0)
     points[1:, component] = way
     values = model.inverse_transform(points, batch=batch)
-    of_counts = LIKELIHOODS[model.likelihood].support == "counts"
-    mean, *values = np.log1p(values) if of_counts else values
+    support = model.net_.module_.likelihood.support
+    mean, *values = np.log1p(values) if support.log_scale else values
     changes = np.array(values) - mean
     top = np.argsort(-np.ptp(changes, axis=0))[:n_top]
     lines = [
@@ -409,7 +408,7 @@ def plot_traversal(
         for place, feature in enumerate(top)
     ]
     ax.axhline(0, color="black", linewidth=0.8)
-    ax.set(xlabel=f"z, dimension {component}", ylabel=f"change of {'log1p(E[x|z])' if of_counts else 'E[x|z]'}")
+    ax.set(xlabel=f"z, dimension {component}", ylabel=f"change of {support.quantity}")
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return lines
 

@@ -14,9 +14,9 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.sparsefuncs import inplace_row_scale
 from sklearn.utils.validation import check_non_negative, validate_data
 
+from skvae.rows.checks import check_structure, without_duplicates
 from skvae.stores import find_store
 from skvae.types import MatrixLike
-from skvae.validation import check_structure, without_duplicates
 from skvae.warn import warn
 
 

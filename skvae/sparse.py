@@ -1,7 +1,7 @@
-"""Sparse batches, and the operations of a model that touch x: for a dense tensor, and for a `SparseBatch`.
+"""Sparse minibatches, and the operations of a model that touch x: for a dense tensor, and for a `SparseBatch`.
 
 The product of sparse rows and a dense matrix is an `embedding_bag`: the bag of a row is its non-zeros, weighted by
-their values. The gradient needs the columns in the same form, so a batch that trains holds the non-zeros twice.
+their values. The gradient needs the columns in the same form, so a minibatch that trains holds the non-zeros twice.
 """
 
 from functools import cached_property, singledispatch
@@ -95,7 +95,7 @@ class SparseBatch:
         return self.places.with_values(self.rows.values.index_select(0, self.places.values))
 
     def map(self, function):
-        """Return the batch with `function` applied to each tensor."""
+        """Return the minibatch with `function` applied to each tensor."""
         return SparseBatch(self.shape, self.rows.map(function), self.places and self.places.map(function))
 
     def pin_memory(self):
@@ -115,8 +115,8 @@ class SparseBatch:
         return values.new_zeros(self.shape).index_put_((self.row_of_entry, self.rows.indices.long()), values)
 
 
-# Entries: those stored of a sparse batch, all of a dense one. A sum over features needs no others where the term of a
-# zero is zero.
+# Entries: those stored of a sparse minibatch, all of a dense one. A sum over features needs no others where the term of
+# a zero is zero.
 
 
 @singledispatch
@@ -126,7 +126,7 @@ def entries(x):
 
 
 @entries.register
-def _(x: SparseBatch):
+def entries_sparse(x: SparseBatch):
     return x.rows.values
 
 
@@ -137,7 +137,7 @@ def at_entries(x, table):  # noqa: ARG001
 
 
 @at_entries.register
-def _(x: SparseBatch, table):
+def at_entries_sparse(x: SparseBatch, table):
     places = x.rows.indices if table.ndim == 1 else x.row_of_entry * x.shape[1] + x.rows.indices
     return table.flatten().index_select(0, places)  # several times as fast as an index
 
@@ -149,7 +149,7 @@ def sum_entries(x, values):  # noqa: ARG001
 
 
 @sum_entries.register
-def _(x: SparseBatch, values):
+def sum_entries_sparse(x: SparseBatch, values):
     return values.new_zeros(len(x)).index_add(0, x.row_of_entry, values)
 
 
@@ -165,7 +165,7 @@ def with_entries(x, function):
 
 
 @with_entries.register
-def _(x: SparseBatch, function):
+def with_entries_sparse(x: SparseBatch, function):
     return SparseBatch(x.shape, x.rows.with_values(function(x.rows.values, x.row_of_entry)), x.places)
 
 
@@ -176,7 +176,7 @@ def pad(x, n_rows):
 
 
 @pad.register
-def _(x: SparseBatch, n_rows):
+def pad_sparse(x: SparseBatch, n_rows):
     ends = x.rows.starts[-1:].expand(n_rows - len(x))
     starts = torch.cat([x.rows.starts, ends])
     return SparseBatch((n_rows, x.shape[1]), Bags(starts, x.rows.indices, x.rows.values), x.places)
@@ -184,12 +184,12 @@ def _(x: SparseBatch, n_rows):
 
 @singledispatch
 def to_scipy(x):
-    """Return x as an ndarray, or a sparse batch as a CSR matrix."""
+    """Return x as an ndarray, or a sparse minibatch as a CSR matrix."""
     return x.numpy()
 
 
 @to_scipy.register
-def _(x: SparseBatch):
+def to_scipy_sparse(x: SparseBatch):
     rows = x.rows
     return sparse.csr_matrix((rows.values.numpy(), rows.indices.numpy(), rows.starts.numpy()), shape=x.shape)
 
@@ -202,7 +202,7 @@ def drop(x, share, generator):
 
 
 @drop.register
-def _(x: SparseBatch, share, generator):
+def drop_sparse(x: SparseBatch, share, generator):
     return with_entries(x, lambda values, _: thin(values, share, generator))
 
 
@@ -220,7 +220,7 @@ def power_sums(x, weights):
 
 
 @power_sums.register
-def _(x: SparseBatch, weights):
+def power_sums_sparse(x: SparseBatch, weights):
     rows, weights = to_scipy(x).astype(np.float64), weights.numpy()
     squares = sparse.csr_matrix((np.square(rows.data), rows.indices, rows.indptr), shape=x.shape)
     # torch's index_add takes several times as long
@@ -242,12 +242,12 @@ def centered_linear(x, mean, weight, bias):
 
 
 @centered_linear.register
-def _(x: SparseBatch, mean, weight, bias):
+def centered_linear_sparse(x: SparseBatch, mean, weight, bias):
     return bias + CenteredProduct.apply(x, mean, weight)
 
 
 class CenteredProduct(Function):
-    """(x - mean) W of a sparse batch, differentiable in W."""
+    """(x - mean) W of a sparse minibatch, differentiable in W."""
 
     @staticmethod
     def forward(ctx, x, mean, weight):
@@ -280,14 +280,14 @@ def squared_error(x, h, weight, bias, precision=None):
 
 
 @squared_error.register
-def _(x: SparseBatch, h, weight, bias, precision=None):
+def squared_error_sparse(x: SparseBatch, h, weight, bias, precision=None):
     if gram_pays(len(x), weight.shape[1]):
         return SquaredError.apply(x, h, weight, bias, precision)
     return squared_error(x.to_dense(), h, weight, bias, precision)
 
 
 class SquaredError(Function):
-    """`squared_error` of a sparse batch without the dense (B, D) reconstruction, exact.
+    """`squared_error` of a sparse minibatch without the dense (B, D) reconstruction, exact.
 
     With x_hat = W h + b and P = diag(p)
 

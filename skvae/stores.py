@@ -1,4 +1,4 @@
-"""Stores: matrices that stay on disk, of which blocks of rows are read, and files that results are written to.
+"""Stores: matrices that stay on disk, of which blocks of rows are read.
 
 A store is anything two-dimensional with a `shape`, a `dtype` and slices of rows: arrays and CSR matrices over
 `numpy.memmap`, the X of a backed AnnData, datasets of h5py, arrays of zarr or dask.
@@ -8,7 +8,6 @@ import math
 import mmap
 import os
 from collections.abc import Callable
-from contextlib import contextmanager
 from functools import singledispatch
 from numbers import Integral
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch
 from scipy import sparse
 from sklearn.utils import check_scalar, gen_even_slices
 
-from skvae.files import naming, replacing
+from skvae.files import task_in_errors
 
 # Memory of the rows that are mixed at a time, and of those read at a time.
 BUFFER_BYTES = 2**27
@@ -178,7 +177,7 @@ class RowStore:
         return stack(parts)[np.argsort(order)] if parts else self._read(0, 1)[:0]
 
     def _read(self, start, stop):
-        with naming(f"cannot read {self.name}"):
+        with task_in_errors(f"cannot read {self.name}"):
             if tuple(self.source.shape) != self._source_shape:
                 raise ValueError(f"its shape is {tuple(self.source.shape)}; expected {self._source_shape}, as before.")
             rows = self.source.read(self._first + start, self._first + stop)
@@ -394,19 +393,19 @@ def find_source(X):
 
 
 @find_source.register
-def _(X: torch.Tensor):  # noqa: ARG001
+def find_source_tensor(X: torch.Tensor):  # noqa: ARG001
     return None
 
 
 @find_source.register
-def _(X: np.ndarray):
+def find_source_array(X: np.ndarray):
     is_store = X.ndim == 2 and X.dtype.kind in "biuf" and memory_map(X) is not None
     return SlicedRows(X, name_of(memory_map(X))) if is_store else None
 
 
 @find_source.register(sparse.spmatrix)
 @find_source.register(sparse.sparray)
-def _(X):
+def find_source_scipy(X):
     if X.format != "csr":  # converted, in memory
         return None
     maps = [found for found in map(memory_map, (X.data, X.indices)) if found is not None]
@@ -470,41 +469,10 @@ def open_file(path, layer):
         raise FileNotFoundError(f"X == {str(path)!r}: there is no such file.")
     from anndata.io import sparse_dataset
 
-    with naming(f"cannot read {path}"):
+    with task_in_errors(f"cannot read {path}"):
         group = OPENERS[path.suffix](path)
         layers = list(group["layers"]) if "layers" in group else []
         if layer is not None and layer not in layers:
             raise ValueError(f"layer == {layer!r}, must be None or one of {layers}.")
         element = group["X" if layer is None else f"layers/{layer}"]
         return element if hasattr(element, "dtype") else sparse_dataset(element)
-
-
-@contextmanager
-def open_output(out, shape, dtype):
-    """Give an array to fill: `out` itself, or that of a new file of that name.
-
-    The file, `.npy`, appears once it is whole: if the block raises, there is none, and an old one stays.
-    """
-    if isinstance(out, np.ndarray):
-        if out.shape != shape or out.dtype != dtype or not out.flags.writeable:
-            kind = "writeable" if out.flags.writeable else "read-only"
-            raise ValueError(
-                f"out is {getattr(out, 'filename', None) or 'an array'}, {kind}, of shape {out.shape} and {out.dtype}; "
-                f"expected a writeable one of shape {shape} and {np.dtype(dtype)}."
-            )
-        yield out
-    else:
-        with replacing(out) as part:
-            with naming(f"cannot write {out}"):
-                target = np.lib.format.open_memmap(part, "w+", dtype, shape)
-                reserve(part)
-            yield target
-            with naming(f"cannot write {out}"):
-                target.flush()
-
-
-def reserve(path):
-    """Take the room of a file on the disk: on a full one, writing to its memory map would kill the process."""
-    if hasattr(os, "posix_fallocate"):
-        with open(path, "r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))

@@ -1,10 +1,10 @@
-"""Validation of what the estimators' methods are given, beyond what scikit-learn checks."""
+"""Checks of rows and of what comes with them, beyond those of scikit-learn."""
 
 from numbers import Integral
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils import check_array
 from sklearn.utils.validation import _check_sample_weight, check_non_negative, validate_data
 
 from skvae.stores import find_store
@@ -52,7 +52,7 @@ def check_rows(estimator, X, support, *, reset=True):
     estimator : BaseEmbedding
         Learns the number and names of features, of which it needs two, or with `reset=False` expects them.
     X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
-    support : {"real", "counts", "binary"}
+    support : Support
     reset : bool, default=True
 
     Returns
@@ -94,20 +94,19 @@ def check_size(X, estimator):
 def check_support(X, support, estimator):
     """Raise a ValueError unless a likelihood of that support admits X."""
     check_size(X, estimator)
-    if support == "real":
-        return
-    check_non_negative(X, estimator)
+    if support.is_nonnegative:
+        check_non_negative(X, estimator)
     values = X.data if issparse(X) else X
-    if support == "binary" and values.max(initial=0) > 1:
-        raise ValueError(f"X of {estimator} holds {values.max()}; expected values from 0 to 1 for 'bernoulli'.")
+    if support.most < np.inf and values.max(initial=0) > support.most:
+        raise ValueError(f"X of {estimator} holds {values.max()}; expected {support.usual}, {support.most} at most.")
 
 
 def warn_of_values(X, support):
     """Warn if the first values of X look like counts where real numbers are expected, or the other way round."""
     values = first_values(X)
-    if support == "counts":
+    if not support.has_fractions:
         warn_of_fractions(values, "for a likelihood of counts. Normalised data suit 'gaussian'.")
-    elif support == "real" and looks_like_counts(X, values):
+    elif support.suspects_counts and looks_like_counts(X, values):
         warn(
             "X looks like raw counts: integers >= 0, most of them 0. A Gaussian likelihood expects real numbers of "
             "similar scale: put LogNormalizer() before, or set likelihood='nb'.",
@@ -156,50 +155,3 @@ def check_weights(sample_weight, X):
             "an epoch visits the row. Zero weights alone leave none."
         )
     return weights
-
-
-def find_batches(batch, X):
-    """Return the distinct labels of the rows' batches, sorted, and the index of each row's, (n_samples,).
-
-    Without labels there are no batches: none are returned, and zeros.
-    """
-    if batch is None:
-        return None, np.broadcast_to(0, X.shape[:1])
-    labels = check_labels(batch, X)
-    try:
-        return np.unique(labels, return_inverse=True)
-    except TypeError:
-        raise ValueError(f"batch mixes types, such as {set(map(type, labels))}; expected strings or numbers.") from None
-
-
-def index_batches(batch, X, known, *, required, name="batch"):
-    """Return the index of each row's batch in `known`, the batches of `fit`; zeros without labels.
-
-    In messages `batch` has the name that the user knows it by.
-
-    Raises
-    ------
-    ValueError
-        If `batch` is not what `fit` was given: has other labels, is missing though `required`, or is given though
-        `fit` was given none.
-    """
-    if batch is None:
-        if known is not None and required:
-            raise ValueError(f"{name} is None; expected the batch of each row, one of {known.tolist()}, as in fit.")
-        return np.broadcast_to(0, X.shape[:1])
-    if known is None:
-        raise ValueError(f"{name} == {batch!r}, must be None: fit was given none.")
-    labels = check_labels(batch, X, name)
-    unknown = sorted(set(labels.tolist()) - set(known.tolist()), key=str)
-    if unknown:
-        raise ValueError(f"{name} holds {unknown}; expected one of {known.tolist()} for each row, the batches of fit.")
-    return np.searchsorted(known, labels)
-
-
-def check_labels(batch, X, name="batch"):
-    """Return the label of each row, (n_samples,); one label is that of all rows."""
-    if np.ndim(batch) == 0:
-        batch = np.full(X.shape[0], batch)
-    labels = column_or_1d(check_array(batch, ensure_2d=False, dtype=None, input_name=name))
-    check_consistent_length(X, labels)
-    return labels

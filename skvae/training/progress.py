@@ -2,9 +2,12 @@
 
 import sys
 
+from skorch.callbacks import Callback
 from tqdm import tqdm as terminal_tqdm
 from tqdm.auto import tqdm
 from tqdm.autonotebook import tqdm as notebook_tqdm
+
+from skvae.training.history import TERMS
 
 # Seconds between two lines of a log file.
 LOG_INTERVAL = 10.0
@@ -30,3 +33,24 @@ def progress_bar(total, unit):
     if notebook_tqdm is terminal_tqdm and not sys.stderr.isatty():
         return tqdm(total=total, unit=unit, file=Lines(sys.stderr), mininterval=LOG_INTERVAL, bar_format=LOG_FORMAT)
     return tqdm(total=total, unit=unit)
+
+
+class ProgressBar(Callback):
+    """One bar over all epochs, with the terms of the last one."""
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self.n_epochs_before_ = len(net.history)
+        self.bar_ = progress_bar(net.max_epochs, "epoch")
+
+    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        terms = {term: f"{net.history[-1, TERMS[term]]:.4g}" for term in ("loss", "kl")}
+        self.bar_.set_postfix(terms, refresh=False)
+        # more than one where a fit goes on from a checkpoint
+        self.bar_.update(len(net.history) - self.n_epochs_before_ - self.bar_.n)
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        self.bar_.close()
+
+    def __getstate__(self):
+        # a bar holds an open stream, which cannot be pickled
+        return {name: value for name, value in vars(self).items() if name != "bar_"}

@@ -93,3 +93,20 @@ def find_processes(distributed, device):
     """Return the processes that this one trains with: itself alone unless `distributed` and started with others."""
     started = int(os.environ.get("WORLD_SIZE", 1)) > 1
     return ManyProcesses(device) if distributed and started else OneProcess()
+
+
+def find_device(name):
+    """Return the torch device of that name, or raise a ValueError that lists the devices at hand.
+
+    "auto" is the accelerator, if there is one, else the CPU.
+    """
+    at_hand = ["cpu"]
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if accelerator is not None:
+        kind = accelerator.type
+        at_hand += [kind, *(f"{kind}:{i}" for i in range(torch.accelerator.device_count()))]
+    if name == "auto":
+        name = at_hand[:2][-1]
+    if name not in at_hand:
+        raise ValueError(f"device == {name!r}, must be 'auto' or one of {at_hand} on this machine.")
+    return torch.device(name)

@@ -20,3 +20,8 @@ def cosine(share):
 
 
 SCHEDULES = {"cosine": cosine, "constant": constant}
+
+
+def learning_rate_at(schedule, n_steps, step):
+    """Return the factor of the learning rate in a gradient step, the schedule's value at the middle of it."""
+    return schedule(min(1.0, (step + 0.5) / n_steps))

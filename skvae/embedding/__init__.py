@@ -1,0 +1,1 @@
+"""Embedding: autoencoders as scikit-learn transformers."""

@@ -1,0 +1,69 @@
+"""Mapping: a function of the trained model, applied to rows and written where the user wants it."""
+
+from copy import deepcopy
+from functools import partial
+
+import numpy as np
+import torch
+
+from skvae.files import open_output
+from skvae.rows.mapping import map_rows
+from skvae.threads import threads_for
+from skvae.training.processes import find_processes
+
+
+def apply(estimator, function, rows, n_outputs, out=None):
+    """Apply `function` to the trained module, all rows, and what the decoder is told of them.
+
+    Parameters
+    ----------
+    estimator : BaseEmbedding
+        Fitted.
+    function : callable
+        Maps the module, x (B, D) and its covariates (B, C) to a tensor of B rows.
+    rows : Rows
+        Float64 rows are mapped in float64.
+    n_outputs : int
+        Elements a row of the largest array that `function` makes.
+    out : ndarray of shape (n_samples, n_components) or path, default=None
+        Where the results go; None for a new array.
+
+    Returns
+    -------
+    ndarray with n_samples rows
+    """
+    # Weights of X's precision: with float32 weights a float64 row's result would depend on its minibatch at 1e-7.
+    module, device = estimator.net_.module_, estimator.net_.device
+    if rows.dtype == np.float64:
+        module = deepcopy(module).double()
+    processes = find_processes(estimator.distributed, device)
+    with threads_for(module):
+        mapped = partial(map_rows, partial(function, module), n_outputs=n_outputs, device=device)
+        if out is None:
+            return processes.gather(mapped(processes.share(rows)))
+        shape = (len(rows), estimator._n_features_out)
+        if processes.count > 1:
+            write_together(out, shape, processes, processes.gather(mapped(processes.share(rows))), rows.dtype)
+        else:
+            with open_output(out, shape, rows.dtype) as target:
+                mapped(rows, out=target)
+    return out if isinstance(out, np.ndarray) else np.load(out, mmap_mode="r")
+
+
+def write_together(out, shape, processes, Z, dtype):
+    """Write what several processes have gathered to a file: one of them writes, and an error is that of all."""
+    if isinstance(out, np.ndarray):
+        raise ValueError("out is an array, must be a path or None with several processes: one of them writes.")
+    error = None
+    try:
+        if processes.index == 0:
+            with open_output(out, shape, dtype) as target:
+                target[...] = Z
+    except OSError as raised:
+        error = raised
+    processes.raise_together(error)
+
+
+def inputs_of(covariates, batch):
+    """Return what the decoder is told of a row of that batch, (1, C) of float32."""
+    return torch.from_numpy(covariates.inputs(covariates.encode(batch, 1)).astype(np.float32))

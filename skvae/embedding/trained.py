@@ -1,0 +1,316 @@
+"""TrainedEmbedding: what a trained autoencoder does as a scikit-learn transformer."""
+
+from abc import ABC
+from functools import partial
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Bunch, check_array, check_scalar
+from sklearn.utils.metadata_routing import UNUSED
+from sklearn.utils.validation import check_is_fitted
+
+from skvae.autoencoder import Autoencoder
+from skvae.embedding.mapping import apply, inputs_of
+from skvae.embedding.saving import plain_state, read_estimator, set_state, write_estimator
+from skvae.objectives import elbo
+from skvae.rows.bounds import bounded_minibatches
+from skvae.rows.checks import FLOATS, check_feature_names, check_rows, check_structure
+from skvae.rows.covariates import Covariates
+from skvae.rows.mapping import move
+from skvae.rows.rows import Rows
+from skvae.training.session import gradients_on
+from skvae.types import LabelsLike, MatrixLike, Names, PathLike
+
+
+class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):
+    """The use of a trained model: to embed, decode and score rows, and to be saved.
+
+    It needs `net_` and `batches_`, and the parameter `distributed`.
+    """
+
+    # `out` is no metadata of rows
+    __metadata_request__transform: ClassVar = {"out": UNUSED}
+
+    def transform(
+        self, X: MatrixLike, *, batch: LabelsLike = None, out: np.ndarray | PathLike | None = None
+    ) -> np.ndarray:
+        """Embed X: return the mean of q(z|x) for each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
+            Data like that of `fit`.
+        batch : array-like of shape (n_samples,), default=None
+            The batch of each row, one of `batches_`; read only with `encode_batch=True`.
+        out : ndarray of shape (n_samples, n_components) or path, default=None
+            Where Z goes: an array of Z's dtype, such as a `numpy.memmap`, or the name of an `.npy` file, which appears
+            once it is whole. None for a new array.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components)
+            Of float32 for float32 input, else float64. `out` if that is an array, a memory map if it is a path.
+
+        Raises
+        ------
+        ValueError
+            If X is not like that of `fit`, `out` has another shape or dtype, or a file cannot be understood.
+        OSError
+            If a file cannot be read or written.
+        """
+        return self._map_posterior(Autoencoder.code, X, batch, out)
+
+    def inverse_transform(self, X: MatrixLike, *, batch: LabelsLike = None) -> np.ndarray:
+        """Map embedded points back to the data space: return E[x|z] for each row z.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_components)
+            Points of the latent space, as `transform` returns them.
+        batch : array-like of shape (n_samples,), default=None
+            The batch of each row, one of `batches_`, if `fit` was given batches.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_samples, n_features)
+            Dense: an expected value is nowhere exactly zero. Counts are those of a row of the mean total of the data of
+            `fit`; `denoise` gives each row its own.
+        """
+        check_is_fitted(self)
+        check_structure(X)
+        Z = check_array(X, accept_sparse="csr", dtype=FLOATS, estimator=self, input_name="X")
+        if Z.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"X has {Z.shape[1]} features, but {type(self).__name__}.inverse_transform is expecting "
+                f"{self._n_features_out} features as input, one a latent dimension."
+            )
+        rows = Rows.make(Z, Z.dtype, self._covariates, batch)
+        return apply(self, Autoencoder.mean, rows, self.n_features_in_)
+
+    def denoise(
+        self, X: MatrixLike, *, batch: LabelsLike = None, to_batch: Any = None, library_size: float | None = None
+    ) -> np.ndarray:
+        """Return E[x|z] at the mean of q(z|x) for each row: what the model expects where noise is left out.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
+            Data like that of `fit`.
+        batch : array-like of shape (n_samples,), default=None
+            The batch of each row, one of `batches_`, if `fit` was given batches.
+        to_batch : str or number, default=None
+            One of `batches_`: what the model expects of the rows had they been in that batch. None for their own.
+        library_size : float > 0, default=None
+            Of likelihoods of counts, the total that the rows are to have; None for the total that each has. The
+            dropout of "zinb" is left out, so that the rows have it exactly.
+
+        Returns
+        -------
+        X_denoised : ndarray of shape (n_samples, n_features)
+            Dense: an expected value is nowhere exactly zero.
+
+        Raises
+        ------
+        ValueError
+            If `library_size` is given and the likelihood is not one of counts, or `to_batch` is no batch of `fit`.
+        """
+        check_is_fitted(self)
+        if library_size is not None:
+            check_scalar(library_size, "library_size", Real, min_val=0, include_boundaries="neither")
+            if not self.net_.module_.likelihood.support.has_library_size:
+                raise ValueError(
+                    f"library_size == {library_size}, must be None for a likelihood that is not one of counts."
+                )
+        to = None if to_batch is None else inputs_of(self._covariates, to_batch)
+        return self._map_rows(partial(Autoencoder.denoise, total=library_size, to=to), X, batch)
+
+    def score_samples(self, X: MatrixLike, *, batch: LabelsLike = None) -> np.ndarray:
+        """Return the evidence lower bound of log p(x) at beta = 1, whatever beta the model was trained with.
+
+        Its expectation over q(z|x) is a mean over quasi-random samples, the same for every row, so that a row's score
+        does not depend on the other rows. An autoencoder gives the log-likelihood of its reconstruction.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
+            Data like that of `fit`.
+        batch : array-like of shape (n_samples,), default=None
+            The batch of each row, one of `batches_`, if `fit` was given batches.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            In nats, summed over features. Higher is better.
+        """
+        return self._map_rows(elbo, X, batch)
+
+    def score(
+        self, X: MatrixLike, y: Any = None, *, batch: LabelsLike = None, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Return the mean of `score_samples` over the rows of X: comparable across beta, higher is better.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
+            Data like that of `fit`, held out if the score is to choose a model.
+        y : None
+            Ignored.
+        batch : array-like of shape (n_samples,), default=None
+            The batch of each row, one of `batches_`, if `fit` was given batches.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the mean.
+
+        Returns
+        -------
+        score : float
+            In nats a row. Higher is better.
+        """
+        scores = self.score_samples(X, batch=batch).astype(np.float64)
+        return float(np.average(scores, weights=None if sample_weight is None else np.asarray(sample_weight)))
+
+    def component_features(
+        self, X: MatrixLike, n_top: int = 10, *, batch: LabelsLike = None, feature_names: Names = None
+    ) -> Bunch:
+        """Return the features that change most along each latent dimension, as loadings tell of a principal component.
+
+        The loading of feature d on dimension j is the mean over the rows of dE[x_d|z] / dz_j at the mean of q(z|x), an
+        element of the decoder's Jacobian. Of counts, whose slopes would follow their abundance, it is that of
+        log1p(E[x_d|z]). The sign of a dimension is arbitrary: all its loadings could be the other way round.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
+            Data like that of `fit`.
+        n_top : int, default=10
+            Number of features of each dimension; all if there are fewer.
+        batch : array-like of shape (n_samples,), default=None
+            The batch of each row, one of `batches_`, if `fit` was given batches.
+        feature_names : array-like of str of shape (n_features,), default=None
+            None for `feature_names_in_`, or x0, x1, ...
+
+        Returns
+        -------
+        features : Bunch
+            `names`, `loadings` and `indices` of the features: ndarrays of shape (n_components, n_top), those with the
+            largest absolute loadings first. `quantity` says of what the loadings are slopes, "E[x|z]" or
+            "log1p(E[x|z])".
+
+        Examples
+        --------
+        >>> from skvae import BetaVAE, LogNormalizer, make_single_cell_counts
+        >>> cells = make_single_cell_counts(n_samples=300, n_features=200, random_state=0)
+        >>> X = LogNormalizer().fit_transform(cells.data)
+        >>> vae = BetaVAE(n_components=2, max_epochs=5, random_state=0).fit(X)
+        >>> vae.component_features(X, n_top=3, feature_names=cells.feature_names).names.shape
+        (2, 3)
+        """
+        check_is_fitted(self)
+        check_scalar(n_top, "n_top", Integral, min_val=1)
+        names = check_feature_names(self, feature_names)
+        Z = self._map_posterior(Autoencoder.code, X, batch).astype(np.float32)
+        module, device = self.net_.module_, self.net_.device
+        rows = Rows.make(Z, np.float32, self._covariates, batch)
+        with gradients_on():
+            parts = (move(rows[part], device) for part in bounded_minibatches(rows, self.n_features_in_))
+            loadings = sum(module.slopes(z, c).double() for z, c in parts).numpy(force=True) / len(rows)
+        indices = np.argsort(-np.abs(loadings), axis=1, kind="stable")[:, :n_top]
+        return Bunch(
+            names=names[indices],
+            loadings=np.take_along_axis(loadings, indices, axis=1),
+            indices=indices,
+            quantity=module.likelihood.support.quantity,
+        )
+
+    def save(self, path: PathLike) -> None:
+        """Write the fitted estimator to a file, without pickle: tensors as safetensors, the rest as JSON.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file; one of that name is replaced, as a whole, once the new one is complete.
+
+        Raises
+        ------
+        ImportError
+            If safetensors is missing: `pip install "skvae[persistence]"`.
+        TypeError
+            If a parameter or the history holds what such a file cannot.
+        OSError
+            If the file cannot be written.
+
+        Notes
+        -----
+        All is kept, what `partial_fit` needs to go on too, but `callbacks`, which are code: set them again.
+        """
+        check_is_fitted(self)
+        write_estimator(path, self)
+
+    @classmethod
+    def load(cls, path: PathLike) -> Self:
+        """Return the estimator that `save` wrote, whose methods return the same bits.
+
+        No code in the file is run, so that one from a stranger does no harm.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+
+        Returns
+        -------
+        estimator : object
+            On the device that it was trained on, else, with a warning, on the CPU.
+
+        Raises
+        ------
+        ImportError
+            If safetensors is missing: `pip install "skvae[persistence]"`.
+        ValueError
+            If the file is not of `save`, was cut short or changed, or holds another estimator.
+        OSError
+            If the file cannot be read.
+
+        Warns
+        -----
+        UserWarning
+            If another version of skvae wrote it.
+        """
+        return read_estimator(path, cls)
+
+    def __copy__(self):
+        # not by way of __getstate__, which takes the net apart
+        twin = object.__new__(type(self))
+        twin.__dict__ = dict(vars(self))
+        return twin
+
+    def __getstate__(self):
+        """Return the parameters and what was learned in plain types, for `pickle`, `skops` and `save`."""
+        return plain_state(self)
+
+    def __setstate__(self, state):
+        set_state(self, state)
+
+    @property
+    def _covariates(self):
+        return Covariates.from_state(self.batches_)
+
+    def _rows(self, X, batch, *, dtype=None, sample_weight=None, needs_batch=True):
+        """Return the `Rows` of data like that of `fit`; of X's dtype by default."""
+        check_is_fitted(self)
+        X = check_rows(self, X, self.net_.module_.likelihood.support, reset=False)
+        options = {"sample_weight": sample_weight, "required": needs_batch}
+        return Rows.make(X, dtype or X.dtype, self._covariates, batch, **options)
+
+    def _map_posterior(self, function, X, batch, out=None):
+        """Apply `function` to the module and q(z|x)."""
+        check_is_fitted(self)
+        module = self.net_.module_
+        rows = self._rows(X, batch, needs_batch=module.encodes_covariates)
+        return apply(self, lambda module, x, c: function(module, module.encode(x, c)), rows, module.code_size, out)
+
+    def _map_rows(self, function, X, batch):
+        """Apply `function` to the module, the rows of X and what the decoder is told of them."""
+        return apply(self, function, self._rows(X, batch), self.n_features_in_)

@@ -1,0 +1,21 @@
+"""Bounds of minibatches outside training: as many rows as the memory for their largest array admits."""
+
+from sklearn.utils import gen_batches
+
+# Elements of the largest array of a minibatch outside training, unless the fewest rows have more: 2**22 float64 values
+# are 32 MB.
+MAX_MINIBATCH_ELEMENTS = 2**22
+
+# The rows of a minibatch outside training are a multiple of this: BLAS and vector units round otherwise where there are
+# few rows or the number is odd, so that the last bits of a row would depend on the rows beside it.
+ROW_MULTIPLE = 64
+
+
+def bounded_minibatches(rows, n_outputs=1):
+    """Yield slices of rows such that no array of a minibatch, with `n_outputs` elements a row or fewer, is large."""
+    return minibatch_slices(len(rows), max(rows.row_size, n_outputs))
+
+
+def minibatch_slices(n_rows, row_size):
+    """Yield slices of so many rows, each of that many elements, that a minibatch is not large."""
+    return gen_batches(n_rows, max(1, int(MAX_MINIBATCH_ELEMENTS / row_size / ROW_MULTIPLE)) * ROW_MULTIPLE)

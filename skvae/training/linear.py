@@ -1,0 +1,136 @@
+"""The linear model that training starts from: an autoencoder made a factor analysis, or a generalised one."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from skvae.factors import N_REGRESSED, NOISE_KL, regress
+
+# Rows and elements of the regression of likelihoods that are not Gaussian.
+MIN_SAMPLE, MAX_ELEMENTS = 500, 2**23
+
+# Deviation of the codes of an axis of noise: the others have nearly 1.
+MIN_DEVIATION = 0.5
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """x, or its logit or log rate, as a linear function of a code and covariates.
+
+    Parameters
+    ----------
+    loadings : ndarray of shape (D, J)
+    intercepts : ndarray of shape (D,)
+    effects : ndarray of shape (C, D)
+        Of the covariates.
+    noise : ndarray of shape (D,)
+        What it leaves of each feature: variances of real data, dispersions of counts.
+    strengths : ndarray of shape (J,)
+        l2, what each axis explains in units of the noise.
+    excess : ndarray of shape (J,) or float
+        How much more the codes of the rows that it was found from vary than those of others.
+    """
+
+    loadings: np.ndarray
+    intercepts: np.ndarray
+    effects: np.ndarray
+    noise: np.ndarray
+    strengths: np.ndarray
+    excess: np.ndarray | float
+
+
+def start_linear(module, axes, seen, sample, beta):
+    """Make an autoencoder the linear model of some axes.
+
+    Parameters
+    ----------
+    module : Autoencoder
+    axes : Axes
+        Of what the encoder sees.
+    seen : {ndarray, CSR matrix} of shape (n_samples, D)
+        That of the rows of `sample`.
+    sample : Rows
+        In memory.
+    beta : float
+        Weight of the KL term.
+    """
+    likelihood = module.likelihood
+    n_components = len(axes.variances)
+    offsets = axes.offsets @ axes.encoding if module.encodes_covariates else np.zeros((len(axes.offsets), n_components))
+    offsets = sample.covariates.effects(offsets)
+    if likelihood.support.link is None:
+        model = factor_model(axes, sample.covariates, beta)
+    else:
+        model = regression_model(axes, likelihood, seen, sample, offsets, beta)
+    likelihood.start_noise(torch.from_numpy(model.noise))
+    deviations = module.latent.start(torch.from_numpy(model.strengths), beta).numpy() * model.excess
+    loadings = np.hstack([model.loadings / deviations, model.effects.T])
+    likelihood.start_linear(torch.from_numpy(loadings), torch.from_numpy(model.intercepts))
+    start_projection(module.projection, axes, likelihood.spread, offsets, deviations)
+
+
+def factor_model(axes, covariates, beta):
+    """Return the linear model of real data, whose axes have loadings."""
+    strengths = axes.strengths(beta)
+    # what x is expected to be where a code is 1
+    loadings = axes.loadings * np.sqrt(axes.variances) * strengths / (strengths + beta)
+    excess = np.sqrt(np.maximum(axes.variances / (strengths + beta), NOISE_KL))
+    return LinearModel(loadings, axes.mean, covariates.effects(axes.offsets), axes.noise, strengths, excess)
+
+
+def regression_model(axes, likelihood, seen, sample, offsets, beta):
+    """Return a generalised linear model of the codes, those of noise shrunk as much as the axes are."""
+    kept = np.minimum(1, axes.strengths() / np.maximum(axes.variances - 1, NOISE_KL))
+    n_rows = min(len(sample), N_REGRESSED, max(MIN_SAMPLE, MAX_ELEMENTS // seen.shape[1]))
+    few = np.linspace(0, len(sample) - 1, n_rows).astype(int)
+    inputs = sample.covariates.inputs(sample.encoded[few]).astype(np.float64)
+    codes = seen[few] @ axes.encoding - axes.mean @ axes.encoding
+    if inputs.shape[1]:
+        codes = codes - inputs @ offsets
+    X = sample.X[few].astype(np.float64)
+    loadings, intercepts, information, dispersions = regress(
+        X,
+        np.hstack([codes, inputs]),
+        np.log(np.maximum(np.asarray(X.sum(axis=1)).reshape(-1, 1), 1e-8) / likelihood.unit),
+        likelihood.output.bias.detach().double().numpy(),
+        *likelihood.support.link,
+    )
+    n_components = codes.shape[1]
+    natural = np.maximum(information[:n_components] * kept, 2 * NOISE_KL)
+    strengths = np.maximum(natural + 1 - beta, 2 * NOISE_KL)
+    effects = loadings[:, n_components:].T
+    loadings = loadings[:, :n_components] * np.sqrt(kept * strengths / natural)
+    return LinearModel(loadings, intercepts, effects, dispersions, strengths, 1.0)
+
+
+def start_projection(projection, axes, spread, offsets, deviations):
+    """Make the linear part of an encoder that of the axes, with codes of some `deviations` (J,).
+
+    Parameters
+    ----------
+    projection : Projection
+    axes : Axes
+    spread : tensor of shape (D,) or ()
+        Units of the features that the encoder sees.
+    offsets : ndarray of shape (C, J)
+        Of the covariates, along the axes.
+    deviations : ndarray of shape (J,)
+    """
+    spread = spread.double().numpy().reshape(-1, 1)
+    with torch.no_grad():
+        weight = projection.linear.weight
+        weight.zero_()
+        weight[:, : len(deviations)] = torch.from_numpy(spread * axes.encoding * deviations)
+        projection.linear.bias.zero_()
+        projection.linear.mean.copy_(torch.from_numpy(axes.mean / spread[:, 0]))
+        projection.offsets.copy_(torch.from_numpy(offsets * deviations))
+        projection.explained.copy_(torch.from_numpy(axes.variances))
+        projection.edges.copy_(torch.from_numpy(axes.edges))
+        projection.total.fill_(axes.total)
+        # Between a code whose axes all vary alike, where those of noise are as long as any, and one in units of the
+        # noise, where the longest hides the rest: each varies by the fourth root of what it explains. Those of noise,
+        # which the network may fill with what few rows have by chance, are no longer than the prior.
+        length = np.maximum(axes.variances, 1) ** 0.25 / np.maximum(deviations, MIN_DEVIATION)
+        length = np.where(axes.variances > axes.edges, length, 1 / np.maximum(deviations, 1))
+        projection.scale.copy_(torch.from_numpy(length))
