@@ -81,7 +81,7 @@ class Autoencoder(nn.Module):
             self.projection.linear.weight.requires_grad_(True)
 
     @property
-    def code_size(self):
+    def widest_layer(self):
         """Elements a sample of the widest array on the way from x to q(z|x)."""
         # a layer has as many biases as outputs
         layers = (*self.encoder.parameters(), *self.latent.parameters())

@@ -147,7 +147,7 @@ class AutoencoderEmbedding(BaseEmbedding):
     }
 
     def _make_latent(self, head):
-        return latents.Point(head, ACTIVATIONS[self.latent_activation]())
+        return latents.PointLatent(head, ACTIVATIONS[self.latent_activation]())
 
     def _make_objective(self, n_steps):
         return BetaELBO(self.latent_penalty, n_warmup_steps=0)
@@ -297,7 +297,7 @@ class BetaVAE(VariationalEmbedding):
     """
 
     def _make_latent(self, head):
-        return latents.Gaussian(head)
+        return latents.GaussianLatent(head)
 
 
 @dataclass(repr=False, eq=False, kw_only=True)
@@ -449,7 +449,7 @@ class BetaVSC(VariationalEmbedding):
     }
 
     def _make_latent(self, head):
-        return latents.SpikeAndSlab(head, self.alpha)
+        return latents.SpikeAndSlabLatent(head, self.alpha)
 
     def transform(
         self, X: MatrixLike, *, batch: LabelsLike = None, out: np.ndarray | PathLike | None = None

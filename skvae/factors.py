@@ -55,7 +55,7 @@ DISPERSIONS, N_PRIOR = (1e-3, 1e2), 10.0
 
 
 @dataclass(frozen=True)
-class Axes:
+class FactorAxes:
     """The axes of a factor analysis, those that explain most first.
 
     Parameters
@@ -153,7 +153,7 @@ class Whitened:
 
 
 def factor_analysis(X, groups, n_groups, n_components, *, floor=None, keeps_means=False):
-    """Return the `Axes` of rows.
+    """Return the `FactorAxes` of rows.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def factor_analysis(X, groups, n_groups, n_components, *, floor=None, keeps_mean
     n_groups : int
         C.
     n_components : int
-        J. Axes beyond min(n_samples, D) are zero.
+        J. FactorAxes beyond min(n_samples, D) are zero.
     floor : float >= 0, default=None
         The noise that each feature has at least, as a share of the mean variance. None for `choose_floor`.
     keeps_means : bool, default=False
@@ -193,7 +193,7 @@ def factor_analysis(X, groups, n_groups, n_components, *, floor=None, keeps_mean
     V = V * np.where(np.take_along_axis(V, np.abs(V).argmax(axis=0)[np.newaxis], axis=0) < 0, -1, 1)
     absent = n_components - len(order)
     widths = ((0, 0), (0, absent))
-    return Axes(
+    return FactorAxes(
         mean=mean,
         offsets=means - mean,
         noise=np.maximum(left, floor),

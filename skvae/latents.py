@@ -211,7 +211,7 @@ class SpikeAndSlabPosterior(Posterior):
         return torch.where(z == 0, math.log1p(-self.alpha) - logsigmoid(-self.v), slab)
 
 
-class Point(nn.Module):
+class PointLatent(nn.Module):
     """z itself, the latent of an autoencoder.
 
     Parameters
@@ -235,7 +235,7 @@ class Point(nn.Module):
         return torch.ones_like(strengths)  # a point has no prior to fall back to
 
 
-class Gaussian(nn.Module):
+class GaussianLatent(nn.Module):
     """A Gaussian posterior and a standard normal prior.
 
     Parameters
@@ -264,7 +264,7 @@ class Gaussian(nn.Module):
         return standard_normal(u[0])
 
 
-class SpikeAndSlab(nn.Module):
+class SpikeAndSlabLatent(nn.Module):
     """The sparse posterior and prior of variational sparse coding (Tonolini et al. 2019).
 
     Parameters

@@ -34,7 +34,7 @@ def write(path, kind, state):
     safetensors = import_safetensors()
     arrays: dict[str, np.ndarray] = {}
     text = json.dumps(encode(state, arrays))
-    metadata = {"kind": kind, "state": text, "sha256": digest(kind, text, arrays)}
+    metadata = {"kind": kind, "state": text, "sha256": checksum_of(kind, text, arrays)}
     with replacing(path) as part, task_in_errors(f"cannot write {path}"):
         part.write_bytes(safetensors.numpy.save(arrays, metadata))
 
@@ -60,7 +60,7 @@ def read(path, kind):
         except safetensors.SafetensorError as error:
             raise ValueError(error) from error
         found, text, checksum = (metadata[name] for name in ("kind", "state", "sha256"))
-        is_whole = checksum == digest(found, text, arrays)
+        is_whole = checksum == checksum_of(found, text, arrays)
     if not is_whole:
         raise ValueError(f"{path} was changed since it was written: what it holds does not have its checksum.")
     if found != kind:
@@ -89,7 +89,7 @@ def import_safetensors():
     return safetensors
 
 
-def digest(kind, text, arrays):
+def checksum_of(kind, text, arrays):
     """Return the SHA-256 of all that a file holds."""
     sha256 = hashlib.sha256(json.dumps([kind, text]).encode())
     for name, array in sorted(arrays.items()):

@@ -12,7 +12,7 @@ from skvae.threads import threads_for
 from skvae.training.processes import find_processes
 
 
-def apply(estimator, function, rows, n_outputs, out=None):
+def apply_model(estimator, function, rows, n_outputs, out=None):
     """Apply `function` to the trained module, all rows, and what the decoder is told of them.
 
     Parameters

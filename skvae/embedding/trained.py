@@ -13,7 +13,7 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.autoencoder import Autoencoder
-from skvae.embedding.mapping import apply, inputs_of
+from skvae.embedding.mapping import apply_model, inputs_of
 from skvae.embedding.saving import plain_state, read_estimator, set_state, write_estimator
 from skvae.objectives import elbo
 from skvae.rows.bounds import bounded_minibatches
@@ -88,7 +88,7 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 f"{self._n_features_out} features as input, one a latent dimension."
             )
         rows = Rows.make(Z, Z.dtype, self._covariates, batch)
-        return apply(self, Autoencoder.mean, rows, self.n_features_in_)
+        return apply_model(self, Autoencoder.mean, rows, self.n_features_in_)
 
     def denoise(
         self, X: MatrixLike, *, batch: LabelsLike = None, to_batch: Any = None, library_size: float | None = None
@@ -309,8 +309,10 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_is_fitted(self)
         module = self.net_.module_
         rows = self._rows(X, batch, needs_batch=module.encodes_covariates)
-        return apply(self, lambda module, x, c: function(module, module.encode(x, c)), rows, module.code_size, out)
+        return apply_model(
+            self, lambda module, x, c: function(module, module.encode(x, c)), rows, module.widest_layer, out
+        )
 
     def _map_rows(self, function, X, batch):
         """Apply `function` to the module, the rows of X and what the decoder is told of them."""
-        return apply(self, function, self._rows(X, batch), self.n_features_in_)
+        return apply_model(self, function, self._rows(X, batch), self.n_features_in_)

@@ -46,7 +46,7 @@ def start_linear(module, axes, seen, sample, beta):
     Parameters
     ----------
     module : Autoencoder
-    axes : Axes
+    axes : FactorAxes
         Of what the encoder sees.
     seen : {ndarray, CSR matrix} of shape (n_samples, D)
         That of the rows of `sample`.
@@ -110,7 +110,7 @@ def start_projection(projection, axes, spread, offsets, deviations):
     Parameters
     ----------
     projection : Projection
-    axes : Axes
+    axes : FactorAxes
     spread : tensor of shape (D,) or ()
         Units of the features that the encoder sees.
     offsets : ndarray of shape (C, J)
