@@ -129,7 +129,7 @@ class Autoencoder(nn.Module):
     def denoise(self, x, c, total=None, to=None):
         """Return E[x|z] without dropout, shape (B, D), at the mean of q(z|x).
 
-        It is for rows of a total and covariates `to`, (1, C), by default the rows' own.
+        It is for rows of a total and covariates `to`, (1, C), by default those of the rows.
         """
         z = self.encode(x, c).mean()
         h = self.decode(z, c if to is None else to.to(c).expand_as(c))

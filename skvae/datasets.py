@@ -151,14 +151,11 @@ def make_single_cell_counts(
     library = (DEPTH * n_features if library_size is None else library_size) * relative[target]
     library *= rng.lognormal(-(LIBRARY_SD**2) / 2, LIBRARY_SD, size=n_samples)
 
-    blocks = []
-    for block in np.array_split(np.arange(n_samples), np.ceil(n_samples * n_features / 2**22)):
-        share = np.exp(log_expression[target[block]] + position[block] @ gradients + log_factor[batch[block]])
-        share /= share.sum(axis=1, keepdims=True)
-        rate = library[block, np.newaxis] * share * rng.gamma(1 / dispersion, dispersion, size=share.shape)
-        blocks.append(sparse.csr_array(rng.poisson(rate).astype(np.float32)))
+    def log_means(block):
+        return log_expression[target[block]] + position[block] @ gradients + log_factor[batch[block]]
+
     return Bunch(
-        data=sparse.vstack(blocks, format="csr"),
+        data=_draw_counts(log_means, library, n_features, dispersion, rng),
         target=target,
         target_names=np.array(types),
         feature_names=names,
@@ -166,6 +163,17 @@ def make_single_cell_counts(
         batch=batch,
         DESCR=f"{n_samples} simulated blood cells x {n_features} genes, raw counts (skvae.make_single_cell_counts)",
     )
+
+
+def _draw_counts(log_means, library, n_features, dispersion, rng):
+    """Return negative binomial counts, CSR, of cells of those totals: block by block, as the means are dense."""
+    n_samples, blocks = len(library), []
+    for block in np.array_split(np.arange(n_samples), np.ceil(n_samples * n_features / 2**22)):
+        share = np.exp(log_means(block))
+        share /= share.sum(axis=1, keepdims=True)
+        rate = library[block, np.newaxis] * share * rng.gamma(1 / dispersion, dispersion, size=share.shape)
+        blocks.append(sparse.csr_array(rng.poisson(rate).astype(np.float32)))
+    return sparse.vstack(blocks, format="csr")
 
 
 def _simulate_genes(n_features, rng):

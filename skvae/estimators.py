@@ -48,15 +48,14 @@ class AutoencoderEmbedding(BaseEmbedding):
     hidden_layer_sizes : sequence of int, default=(128,)
         Widths of the encoder's hidden layers; the decoder mirrors them. Empty for a linear model.
     head_layer_sizes : sequence of int, default=()
-        Widths of further layers of the encoder that z has for its own; the decoder
-        mirrors these too.
+        Widths of further layers of the encoder, after the hidden ones; the decoder mirrors these too.
     activation : {"identity", "relu", "gelu", "silu", "tanh"}, default="gelu"
         Activation of the hidden layers.
     first_activation : str, default=None
         Activation of the encoder's first layer, from the same list; None for `activation`.
     input_dropout : float in [0, 1) or "auto", default="auto"
-        Share of the non-zero values of X that the encoder does not see in a training step, others each time: otherwise
-        it learns sparse rows by heart. "auto" is 0.5 if at most 40% of X is not zero and means are not much larger than
+        Share of the non-zero values of X that are hidden from the encoder, redrawn at each training step, so that it
+        cannot memorise rows. "auto" is 0.5 if at most 40% of X is not zero and means are not much larger than
         deviations, else 0.
     encode_batch : bool, default=False
         Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
@@ -200,15 +199,14 @@ class BetaVAE(VariationalEmbedding):
     hidden_layer_sizes : sequence of int, default=(128,)
         Widths of the encoder's hidden layers; the decoder mirrors them. Empty for a linear model.
     head_layer_sizes : sequence of int, default=()
-        Widths of further layers of the encoder that each parameter of q(z|x) has for its own; the decoder
-        mirrors these too.
+        Widths of further layers of the encoder, separate for each parameter of q(z|x); the decoder mirrors these too.
     activation : {"identity", "relu", "gelu", "silu", "tanh"}, default="gelu"
         Activation of the hidden layers.
     first_activation : str, default=None
         Activation of the encoder's first layer, from the same list; None for `activation`.
     input_dropout : float in [0, 1) or "auto", default="auto"
-        Share of the non-zero values of X that the encoder does not see in a training step, others each time: otherwise
-        it learns sparse rows by heart. "auto" is 0.5 if at most 40% of X is not zero and means are not much larger than
+        Share of the non-zero values of X that are hidden from the encoder, redrawn at each training step, so that it
+        cannot memorise rows. "auto" is 0.5 if at most 40% of X is not zero and means are not much larger than
         deviations, else 0.
     encode_batch : bool, default=False
         Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
@@ -339,15 +337,14 @@ class BetaVSC(VariationalEmbedding):
     hidden_layer_sizes : sequence of int, default=(128,)
         Widths of the encoder's hidden layers; the decoder mirrors them. Empty for a linear model.
     head_layer_sizes : sequence of int, default=()
-        Widths of further layers of the encoder that each parameter of q(z|x) has for its own; the decoder
-        mirrors these too.
+        Widths of further layers of the encoder, separate for each parameter of q(z|x); the decoder mirrors these too.
     activation : {"identity", "relu", "gelu", "silu", "tanh"}, default="gelu"
         Activation of the hidden layers.
     first_activation : str, default=None
         Activation of the encoder's first layer, from the same list; None for `activation`.
     input_dropout : float in [0, 1) or "auto", default="auto"
-        Share of the non-zero values of X that the encoder does not see in a training step, others each time: otherwise
-        it learns sparse rows by heart. "auto" is 0.5 if at most 40% of X is not zero and means are not much larger than
+        Share of the non-zero values of X that are hidden from the encoder, redrawn at each training step, so that it
+        cannot memorise rows. "auto" is 0.5 if at most 40% of X is not zero and means are not much larger than
         deviations, else 0.
     encode_batch : bool, default=False
         Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then

@@ -50,7 +50,8 @@ NOISE_KL = 0.005
 N_REGRESSED, N_NEWTON, RIDGE, MAX_STEP = 2000, 6, 10.0, 2.0
 MAX_ELEMENTS = 2**22
 
-# Bounds of the dispersions of counts, and the sum of squared means from which a feature's own outweighs the usual one.
+# Bounds of the dispersions of counts, and the sum of squared means from which that of a feature outweighs the usual
+# one.
 DISPERSIONS, N_PRIOR = (1e-3, 1e2), 10.0
 
 
@@ -309,7 +310,7 @@ def regress(X, codes, offsets, intercepts, mean, slope):
     loadings : ndarray of shape (D, K)
     intercepts : ndarray of shape (D,)
     information : ndarray of shape (K,)
-        Mean over the rows of what they tell of each column of `codes`: sum_d slope_d W_d^2.
+        Mean over the rows of the information about each column of `codes`: sum_d slope_d W_d^2.
     dispersions : ndarray of shape (D,)
         By how much the variance of a count of mean m is beyond m, in m^2; near the usual one where counts are few.
     """

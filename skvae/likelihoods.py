@@ -14,7 +14,7 @@ from skvae.sparse import at_entries, entries, power_sums, squared_error, sum_ent
 from skvae.supports import BINARY, COUNTS, REAL
 
 # Least variance of a feature in `Gaussian`, as a share of the features' mean variance where no other is asked for, and
-# as a share of its own, so that no feature is explained to the last digit.
+# as a share of the feature's, so that no feature is explained to the last digit.
 VARIANCE_FLOOR = 0.1
 MIN_NOISE = 0.01
 
@@ -68,16 +68,16 @@ class Likelihood(nn.Module):
 
     @property
     def output(self):
-        """The layer that tells the mean of x, a `Linear` of D outputs."""
+        """The layer behind the mean of x, a `Linear` of D outputs."""
         raise NotImplementedError
 
     def measure(self, x):
         """Before training, find from some rows x (B, D) the unit of x: what is large and what is small in it."""
 
     def set_floor(self, x, share=None):
-        """Before training, set what a feature varies at least by, as a share of the mean variance, if that matters.
+        """Before training, set the least variance of a feature, as a share of the mean variance, if it matters.
 
-        And from some rows x (B, D) the units of the features that follow. None for the usual share.
+        With it, and from some rows x (B, D), the unit of each feature. None for the usual share.
         """
 
     def encoder_input(self, x):
@@ -85,7 +85,7 @@ class Likelihood(nn.Module):
         return x
 
     def start(self, mean, variance):
-        """Before training, set the parameters that the moments of the features, (D,) each, tell."""
+        """Before training, set parameters from the mean and variance of the features, (D,) each."""
         raise NotImplementedError
 
     def start_noise(self, noise):
@@ -117,7 +117,7 @@ class Likelihood(nn.Module):
         raise NotImplementedError
 
     def denoised(self, h, total=None):
-        """Return E[x|z] without what the measurement is to blame for, shape (B, D); see `mean`."""
+        """Return E[x|z] without technical zeros (the dropout of "zinb"), shape (B, D); see `mean`."""
         return self.mean(h, total)
 
     def sample(self, h, random_state):
@@ -183,8 +183,8 @@ class Gaussian(Likelihood):
 
     def start_noise(self, noise):
         with torch.no_grad():
-            own = noise / self.spread**2 - self.floor
-            self.logvar.copy_(torch.log(own.clamp(min=0) + MIN_NOISE * self.floor))
+            beyond = noise / self.spread**2 - self.floor
+            self.logvar.copy_(torch.log(beyond.clamp(min=0) + MIN_NOISE * self.floor))
 
     def start_linear(self, loadings, intercepts):
         super().start_linear(loadings / self.spread[:, None], intercepts / self.spread)
@@ -391,8 +391,8 @@ class ZeroInflatedNegativeBinomial(WithTotal):
 class Bernoulli(WithTotal):
     """p(x_d = 1|z) = sigmoid(W h + b + log(t / u)), for binary x; of x between 0 and 1, minus the cross-entropy.
 
-    t is the total of x, taken as given like that of counts, and u a typical one: z need not tell how many ones a row
-    has, which in sparse rows would be most of what it tells.
+    t is the total of x, taken as given like that of counts, and u a typical one: z need not describe how many ones a
+    row has, which in sparse rows would be most of its information.
     """
 
     support = BINARY

@@ -116,8 +116,8 @@ def elbo_scorer(estimator: BaseEstimator, X: MatrixLike, y: ArrayLike | None = N
     """Score a model by the evidence lower bound of log p(x) at beta = 1 of X: a scorer that needs no labels.
 
     Unlike the default score of a pipeline that ends in a clusterer, it judges the embedding step, and not a distance in
-    a latent space of its own scale. It compares models of the same features, so that the steps before the embedding
-    must stay as they are. A model of batches is told them by its own `score`, not here.
+    a latent space of another scale. It compares models of the same features, so that the steps before the embedding
+    must stay as they are. A model of batches takes them in its `score`, not here.
 
     Parameters
     ----------

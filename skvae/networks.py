@@ -69,7 +69,7 @@ class CenteredLinear(nn.Module):
 
 
 class Centering(nn.Module):
-    """Compute (x - mean) / scale, where no layer follows that would.
+    """Compute (x - mean) / scale, for a trunk without a first layer.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class Trunk(nn.Module):
     first_activation : str, default=None
         Activation of the first layer; `activation` if None.
     centered : bool, default=False
-        Let the first layer see the input less the mean, and by the scale, that `start` tells.
+        Let the first layer see (x - mean) / scale, which `start` sets.
     """
 
     def __init__(self, n_inputs, widths, activation, first_activation=None, *, centered=False):
@@ -114,7 +114,7 @@ class Trunk(nn.Module):
             self.n_outputs = width
 
     def start(self, mean, variance):
-        """Before training, tell the first layer of a centered trunk the mean and scale of its input."""
+        """Before training, set the mean and scale of the input of a centered trunk."""
         first, scale = self.layers[0], variance.mean().sqrt()
         first.get_buffer("mean").copy_(mean)
         if scale > MIN_SCALE:
@@ -129,14 +129,14 @@ class Trunk(nn.Module):
 
 
 class Head(nn.Module):
-    """Map hidden features to one parameter of the posterior: a trunk of its own, then linear.
+    """Map hidden features to one parameter of the posterior: a separate trunk, then a linear layer.
 
     Parameters
     ----------
     n_inputs : int
         Width of the hidden features.
     widths : sequence of int
-        Width of each hidden layer of the head's own, often none.
+        Width of each hidden layer of the separate trunk, often none.
     activation : str
         Key of `ACTIVATIONS`.
     n_outputs : int
@@ -169,8 +169,8 @@ class Head(nn.Module):
 class Projection(nn.Module):
     """The linear part of an encoder, y = (x - m) A - c O, which the network adds to.
 
-    It is set before training, and kept unless there are covariates: what moves it further fits few rows by heart, and
-    would turn its axes.
+    It is set before training, and kept unless there are covariates: moving it further would fit the noise of few rows,
+    and turn its axes.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ class Bags:
         return Bags(function(self.starts), function(self.indices), function(self.values))
 
     def with_values(self, values):
-        """Return the bags of other values in the same places."""
+        """Return the bags with other values at the same positions."""
         return Bags(self.starts, self.indices, values)
 
     def sums(self, table, values=None):
@@ -68,23 +68,23 @@ class SparseBatch:
         B and D.
     rows : Bags
         B of them.
-    places : Bags or None
-        D bags, the columns, which gradients need: their values are the places of the non-zeros in `rows`.
+    positions : Bags or None
+        D bags, the columns, which gradients need: their values are the positions of the non-zeros in `rows`.
     """
 
-    def __init__(self, shape, rows, places):
+    def __init__(self, shape, rows, positions):
         self.shape = shape
         self.rows = rows
-        self.places = places
+        self.positions = positions
 
     @classmethod
     def from_scipy(cls, matrix, *, trains):
         """Return the rows of a CSR matrix without duplicates; `trains` says whether gradients will be asked for."""
-        places = None
+        positions = None
         if trains:
             numbered = type(matrix)((np.arange(matrix.nnz), matrix.indices, matrix.indptr), matrix.shape)
-            places = Bags.from_scipy(numbered.tocsc())
-        return cls(matrix.shape, Bags.from_scipy(matrix), places)
+            positions = Bags.from_scipy(numbered.tocsc())
+        return cls(matrix.shape, Bags.from_scipy(matrix), positions)
 
     def __len__(self):
         return self.shape[0]
@@ -92,11 +92,11 @@ class SparseBatch:
     @cached_property
     def columns(self):
         """The same non-zeros in D bags."""
-        return self.places.with_values(self.rows.values.index_select(0, self.places.values))
+        return self.positions.with_values(self.rows.values.index_select(0, self.positions.values))
 
     def map(self, function):
         """Return the minibatch with `function` applied to each tensor."""
-        return SparseBatch(self.shape, self.rows.map(function), self.places and self.places.map(function))
+        return SparseBatch(self.shape, self.rows.map(function), self.positions and self.positions.map(function))
 
     def pin_memory(self):
         return self.map(torch.Tensor.pin_memory)
@@ -138,8 +138,8 @@ def at_entries(x, table):  # noqa: ARG001
 
 @at_entries.register
 def at_entries_sparse(x: SparseBatch, table):
-    places = x.rows.indices if table.ndim == 1 else x.row_of_entry * x.shape[1] + x.rows.indices
-    return table.flatten().index_select(0, places)  # several times as fast as an index
+    positions = x.rows.indices if table.ndim == 1 else x.row_of_entry * x.shape[1] + x.rows.indices
+    return table.flatten().index_select(0, positions)  # several times as fast as an index
 
 
 @singledispatch
@@ -166,7 +166,7 @@ def with_entries(x, function):
 
 @with_entries.register
 def with_entries_sparse(x: SparseBatch, function):
-    return SparseBatch(x.shape, x.rows.with_values(function(x.rows.values, x.row_of_entry)), x.places)
+    return SparseBatch(x.shape, x.rows.with_values(function(x.rows.values, x.row_of_entry)), x.positions)
 
 
 @singledispatch
@@ -179,7 +179,7 @@ def pad(x, n_rows):
 def pad_sparse(x: SparseBatch, n_rows):
     ends = x.rows.starts[-1:].expand(n_rows - len(x))
     starts = torch.cat([x.rows.starts, ends])
-    return SparseBatch((n_rows, x.shape[1]), Bags(starts, x.rows.indices, x.rows.values), x.places)
+    return SparseBatch((n_rows, x.shape[1]), Bags(starts, x.rows.indices, x.rows.values), x.positions)
 
 
 @singledispatch

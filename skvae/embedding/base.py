@@ -103,7 +103,7 @@ class BaseEmbedding(TrainedEmbedding):
         return clone(self).set_params(callbacks=None, verbose=0)
 
     def _active(self, kl):
-        """Return which dimensions say something of x, from their mean KL in an epoch, (J,)."""
+        """Return which dimensions describe x, from their mean KL in an epoch, (J,)."""
         return kl > ACTIVE_KL
 
     def fit(
@@ -128,13 +128,13 @@ class BaseEmbedding(TrainedEmbedding):
         y : None
             Ignored.
         batch : array-like of shape (n_samples,), default=None
-            The batch of each row, such as its donor or laboratory: strings or numbers. The decoder is told, so that z
-            need not tell of what sets batches apart. See also `encode_batch`.
+            The batch of each row, such as its donor or laboratory: strings or numbers. The decoder is given it, so that
+            z need not describe what sets batches apart. See also `encode_batch`.
         sample_weight : array-like of shape (n_samples,), default=None
             How often an epoch visits each row, on average: an integer is as good as that many copies of the row. None
             is 1 for each.
         X_val : {array-like, sparse matrix, store} of shape (n_val, n_features), default=None
-            Rows held out. `history_["validation"]` tells after each epoch how the model does on them, and skorch's
+            Rows held out. `history_["validation"]` says after each epoch how the model does on them, and skorch's
             `EarlyStopping(monitor="validation")` among the `callbacks` ends training by it. In a pipeline name it in
             `transform_input`, so that the steps before transform it too.
         batch_val : array-like of shape (n_val,), default=None

@@ -23,13 +23,13 @@ def make_module(estimator, n_features, n_covariates):
     """Return the untrained autoencoder of an estimator's parameters, for C = `n_covariates` inputs beside z."""
     # True is 1 for scikit-learn, and no number for torch
     n_components = int(estimator.n_components)
-    shared, own = (
+    shared, separate = (
         [int(width) for width in widths] for widths in (estimator.hidden_layer_sizes, estimator.head_layer_sizes)
     )
     encoder = Trunk(n_features, shared, estimator.activation, estimator.first_activation, centered=True)
     n_hidden = encoder.n_outputs + n_covariates * estimator.encode_batch
-    head = partial(Head, n_hidden, own, estimator.activation, n_components)
-    decoder = Trunk(n_components + n_covariates, [*own[::-1], *shared[::-1]], estimator.activation)
+    head = partial(Head, n_hidden, separate, estimator.activation, n_components)
+    decoder = Trunk(n_components + n_covariates, [*separate[::-1], *shared[::-1]], estimator.activation)
     is_linear = estimator.init == "linear"
     beside = wide_enough(decoder.n_inputs) if is_linear and decoder.layers else 0
     likelihood = LIKELIHOODS[estimator.likelihood](decoder.n_outputs + beside, n_features)
@@ -87,8 +87,8 @@ def restore_net(estimator, state, verbose=0):
 def copy_net(estimator, net, verbose):
     """Return a net that trains on where another one is, which stays as it is."""
     copied = restore_net(estimator, net.state(), verbose)
-    for own, trained in zip(copied.module_.parameters(), net.module_.parameters(), strict=True):
-        own.requires_grad_(trained.requires_grad)
+    for parameter, original in zip(copied.module_.parameters(), net.module_.parameters(), strict=True):
+        parameter.requires_grad_(original.requires_grad)
     copied.module_.free_projection()  # which was found from the first chunk alone
     return copied
 

@@ -1,4 +1,4 @@
-"""Diagnostics: what an estimator tells of its fit, as attributes and as warnings."""
+"""Diagnostics: the attributes that a fit learns, and the warnings that it deserves."""
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -15,7 +15,7 @@ def set_learned(estimator, net, covariates):
     estimator.net_ = net
     estimator.batches_ = covariates.state
     estimator.n_epochs_ = len(net.history)
-    # what each epoch knows: not all those of a checkpoint, or of a `partial_fit` after `fit`, had rows held out
+    # terms that every epoch has: some of a checkpoint, or of `fit` before `partial_fit`, may have had no rows held out
     names = {term: name for term, name in TERMS.items() if all(name in epoch for epoch in net.history)}
     estimator.history_ = {term: np.array(net.history[:, name]) for term, name in names.items()}
     projection = net.module_.projection
@@ -32,7 +32,7 @@ def set_learned(estimator, net, covariates):
 
 
 def is_above_noise(projection, n_components):
-    """Return which dimensions explain more than those of X with each column shuffled; all where nobody knows."""
+    """Return which dimensions explain more than those of X with each column shuffled; all after a random start."""
     if projection is None:
         return np.ones(n_components, bool)
     return (projection.explained > projection.edges).numpy(force=True)

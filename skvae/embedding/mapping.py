@@ -13,7 +13,7 @@ from skvae.training.processes import find_processes
 
 
 def apply_model(estimator, function, rows, n_outputs, out=None):
-    """Apply `function` to the trained module, all rows, and what the decoder is told of them.
+    """Apply `function` to the trained module, all rows and their covariates.
 
     Parameters
     ----------
@@ -65,5 +65,5 @@ def write_together(out, shape, processes, Z, dtype):
 
 
 def inputs_of(covariates, batch):
-    """Return what the decoder is told of a row of that batch, (1, C) of float32."""
+    """Return the covariates of a row of that batch, (1, C) of float32."""
     return torch.from_numpy(covariates.inputs(covariates.encode(batch, 1)).astype(np.float32))

@@ -174,11 +174,11 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def component_features(
         self, X: MatrixLike, n_top: int = 10, *, batch: LabelsLike = None, feature_names: Names = None
     ) -> Bunch:
-        """Return the features that change most along each latent dimension, as loadings tell of a principal component.
+        """Return the features that change most along each latent dimension, like the loadings of a principal component.
 
         The loading of feature d on dimension j is the mean over the rows of dE[x_d|z] / dz_j at the mean of q(z|x), an
-        element of the decoder's Jacobian. Of counts, whose slopes would follow their abundance, it is that of
-        log1p(E[x_d|z]). The sign of a dimension is arbitrary: all its loadings could be the other way round.
+        element of the decoder's Jacobian. Of counts it is that of log1p(E[x_d|z]): slopes of E[x_d|z] itself would be
+        largest where counts are. The sign of a dimension is arbitrary: all its loadings could be the other way round.
 
         Parameters
         ----------
@@ -314,5 +314,5 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         )
 
     def _map_rows(self, function, X, batch):
-        """Apply `function` to the module, the rows of X and what the decoder is told of them."""
+        """Apply `function` to the module, the rows of X and their covariates."""
         return apply_model(self, function, self._rows(X, batch), self.n_features_in_)

@@ -10,7 +10,7 @@ import numpy as np
 
 from skvae import plotting
 
-# The report's own scores on PBMC 3k, of k-means on the t-SNE map.
+# The scores of the report on PBMC 3k, of k-means on the t-SNE map.
 REPORT_SCORES = {
     "autoencoder": {"nmi_geometric": 0.7209, "ari": 0.5798, "homogeneity": 0.7704, "completeness": 0.6745},
     "beta-vae": {"nmi_geometric": 0.6092, "ari": 0.4404, "homogeneity": 0.6543, "completeness": 0.5673},
@@ -66,7 +66,7 @@ def summarize(runs: list[Run], *, with_report: bool = False) -> list[list[str]]:
     runs : list of Run
         What `run_experiment` returned.
     with_report : bool, default=False
-        Put the report's own scores under those of each model.
+        Put the scores of the report under those of each model.
 
     Returns
     -------
@@ -81,8 +81,8 @@ def summarize(runs: list[Run], *, with_report: bool = False) -> list[list[str]]:
             scores = [format_mean([run.scores[space][metric] for run in same], ".3f") for metric in METRICS]
             rows.append([name, space, seconds, *scores])
         if with_report and name in REPORT_SCORES:
-            own = REPORT_SCORES[name]
-            rows.append([name, "report's t-SNE", "", *(f"{own[m]:.3f}" if m in own else "" for m in METRICS)])
+            reported = REPORT_SCORES[name]
+            rows.append([name, "report's t-SNE", "", *(f"{reported[m]:.3f}" if m in reported else "" for m in METRICS)])
     return rows
 
 
@@ -146,19 +146,31 @@ def draw(runs, cells):
     figures : dict of str to Figure
     """
     first = [run for run in runs if run.seed == runs[0].seed]
-    figures = {}
-    for n_dimensions, projection in ((2, None), (3, "3d")):
-        figure, axes = plotting.make_figure(1, len(first), projection=projection)
-        for ax, run in zip(axes[0], first, strict=True):
-            artists = plotting.plot_embedding(
-                ax, run.maps[n_dimensions], cells.target, cells.target_names, legend=False
-            )
-            ax.set(title=run.model)
-        figure.legend(handles=artists, loc="outside right center", markerscale=3, frameon=False)
-        figures[f"tsne_{n_dimensions}d"] = figure
+    trained = [run for run in first if run.history]
+    figures = {
+        "tsne_2d": draw_maps(first, cells, 2),
+        "tsne_3d": draw_maps(first, cells, 3, projection="3d"),
+        "clusters": draw_clusters(first, cells),
+        "scores": draw_scores(first),
+    }
+    if trained:
+        figures["activation"] = draw_activations(trained, cells)
+        figures["history"] = draw_histories(trained)
+    return figures
 
-    figure, axes = plotting.make_figure(len(first), 2)
-    for row, run in zip(axes, first, strict=True):
+
+def draw_maps(runs, cells, n_dimensions, projection=None):
+    figure, axes = plotting.make_figure(1, len(runs), projection=projection)
+    for ax, run in zip(axes[0], runs, strict=True):
+        artists = plotting.plot_embedding(ax, run.maps[n_dimensions], cells.target, cells.target_names, legend=False)
+        ax.set(title=run.model)
+    figure.legend(handles=artists, loc="outside right center", markerscale=3, frameon=False)
+    return figure
+
+
+def draw_clusters(runs, cells):
+    figure, axes = plotting.make_figure(len(runs), 2)
+    for row, run in zip(axes, runs, strict=True):
         kmeans = run.clusters["t-SNE"]
         artists = plotting.plot_clusters(
             row,
@@ -172,29 +184,32 @@ def draw(runs, cells):
         row[0].set(ylabel=run.model)
     types = artists[: len(cells.target_names)]
     figure.legend(handles=types, loc="outside lower center", ncols=5, markerscale=3, frameon=False)
-    figures["clusters"] = figure
+    return figure
 
+
+def draw_scores(runs):
     figure, [[ax]] = plotting.make_figure(1, 1, size=6)
-    rows = [(run, space) for run in first for space in run.scores]
+    rows = [(run, space) for run in runs for space in run.scores]
     plotting.plot_scores(
         ax,
         np.array([[run.scores[space][metric] for metric in METRICS] for run, space in rows]),
         [f"{run.model}, {space}" for run, space in rows],
         list(METRICS.values()),
     )
-    figures["scores"] = figure
+    return figure
 
-    trained = [run for run in first if run.history]
-    if trained:
-        figure, axes = plotting.make_figure(1, len(trained), size=5)
-        for ax, run in zip(axes[0], trained, strict=True):
-            figure.colorbar(plotting.plot_activation(ax, run.latent, cells.target, cells.target_names), ax=ax)
-            ax.set(title=run.model)
-        figures["activation"] = figure
 
-        figure, axes = plotting.make_figure(1, len(trained))
-        for ax, run in zip(axes[0], trained, strict=True):
-            plotting.plot_history(ax, run.history)
-            ax.set(title=run.model)
-        figures["history"] = figure
-    return figures
+def draw_activations(runs, cells):
+    figure, axes = plotting.make_figure(1, len(runs), size=5)
+    for ax, run in zip(axes[0], runs, strict=True):
+        figure.colorbar(plotting.plot_activation(ax, run.latent, cells.target, cells.target_names), ax=ax)
+        ax.set(title=run.model)
+    return figure
+
+
+def draw_histories(runs):
+    figure, axes = plotting.make_figure(1, len(runs))
+    for ax, run in zip(axes[0], runs, strict=True):
+        plotting.plot_history(ax, run.history)
+        ax.set(title=run.model)
+    return figure

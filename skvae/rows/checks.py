@@ -36,7 +36,7 @@ def check_structure(X):
 
 
 def without_duplicates(X):
-    """Return X, or a copy of a CSR matrix where entries of the same place are summed."""
+    """Return X, or a copy of a CSR matrix where entries of the same position are summed."""
     if not issparse(X) or X.has_canonical_format:
         return X
     X = X.copy()  # the caller's stays as it is

@@ -1,7 +1,7 @@
-"""Covariates: what the decoder is told of each row beside z, from the `batch` that the estimators' methods are given.
+"""Covariates: inputs of the decoder beside z, made of the `batch` that the estimators' methods are given.
 
-A kind of covariate says of which columns it is, what it learns of one, and how it turns one into numbers. `Levels` are
-labels, such as donors. To add a kind, write its class and name it in `KINDS`: nothing else knows kinds.
+Each kind of covariate, such as `Levels` for labels, says which columns are of that kind, what it learns from one, and
+how it turns one into inputs. To add a kind, write its class and add it to `KINDS`: no other file depends on kinds.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 
 class Levels:
-    """A column of labels: one of a number of levels for each row, told in one-hot form.
+    """A column of labels: each row has one of a number of levels, in one-hot form.
 
     Parameters
     ----------
@@ -56,14 +56,14 @@ class Levels:
         return len(self.known)
 
     def encode(self, column, name):
-        """Return a number for each row, (n_samples,), from which `inputs` and `groups` follow."""
+        """Return a number for each row, (n_samples,), which `inputs` and `groups` take."""
         unknown = sorted(set(column.tolist()) - set(self.known.tolist()), key=str)
         if unknown:
             raise ValueError(f"{name} holds {unknown}; expected {self.expected} for each row, the batches of fit.")
         return np.searchsorted(self.known, column)
 
     def inputs(self, encoded):
-        """Return what the decoder is told of rows, (n_samples, width)."""
+        """Return the covariates of rows, (n_samples, width)."""
         return encoded[:, np.newaxis] == np.arange(len(self.known))
 
     def groups(self, encoded):
@@ -81,7 +81,7 @@ KINDS = {"levels": Levels}
 
 
 class Covariates:
-    """What the decoder is told of rows where `fit` was given a `batch`.
+    """The covariates of an estimator whose `fit` was given a `batch`.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ class Covariates:
 
 
 class NoCovariates:
-    """The same where `fit` was given none: the decoder is told nothing, and all rows are of one group."""
+    """The covariates of an estimator whose `fit` was given no `batch`: no inputs, and all rows in one group."""
 
     state = None
     width = 0

@@ -26,7 +26,7 @@ SLICE = 128
 class Rows(Dataset):
     """The rows of X, their covariates and weights; an index array gives a pair of tensors.
 
-    The first, (B, D), is a `SparseBatch` where that is faster. The second, (B, C), is what the decoder is told.
+    The first, (B, D), is a `SparseBatch` where that is faster. The second, (B, C), are the covariates.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Rows(Dataset):
     dtype : numpy dtype
         Of the minibatches.
     covariates : Covariates or NoCovariates, default=NONE
-        Say what the decoder is told, of `encoded`.
+        Make the decoder's inputs of `encoded`.
     encoded : ndarray of shape (n_samples,), default=None
         What `covariates.encode` returned; None where there are none.
     weights : ndarray of float64 of shape (n_samples,), default=None
@@ -114,19 +114,19 @@ class Rows(Dataset):
         direction = np.random.RandomState(0).standard_normal(self.X.shape[1])
         fingerprints = np.empty(len(self))
         for minibatch in bounded_minibatches(self):
-            with np.errstate(over="ignore", invalid="ignore"):  # training will tell of such values
+            with np.errstate(over="ignore", invalid="ignore"):  # training raises an error for such values
                 fingerprints[minibatch] = self.X[minibatch].astype(self.dtype, copy=False) @ direction
         return fingerprints
 
     @cached_property
     def order(self):
-        """An order of the rows that follows from what they hold, not from where they stand: (n_samples,)."""
+        """An order of the rows that depends on their values, not on their positions: (n_samples,)."""
         return np.lexsort((self.fingerprints, self.encoded))
 
     def sample(self, n_rows):
         """Return about `n_rows` rows in memory, as often as their weights say: all, if a pass visits no more.
 
-        They follow from what the rows hold, not from where they stand. Of a store larger than its buffer they are those
+        Which ones depends on their values, not on their positions. Of a store larger than its buffer they are those
         of short slices from all over, and the rest is not read.
         """
         rows = self
@@ -143,7 +143,7 @@ class Rows(Dataset):
         return rows._with(rows.X[visits], rows.encoded[visits], np.ones(n_visits))
 
     def at(self, cuts, ends):
-        """Return the rows at some places of the sum of all weights, whose running sums in `order` are `ends`."""
+        """Return the rows at some points of the sum of all weights, whose cumulative sums in `order` are `ends`."""
         return self.order[np.searchsorted(ends[:-1], cuts, side="right")]
 
     def buffers(self, generator):

@@ -14,7 +14,7 @@ class ShuffledMinibatches:
     """Iterate over all rows in a new random order at each pass.
 
     A row comes as often as its weight says: a weight of 2 is two rows, 1/2 is every other pass on average. The weights
-    are cut at a random place of each unit of their sum, so that integers are met exactly (systematic sampling).
+    are cut at a random point of each unit of their sum, so that integers are met exactly (systematic sampling).
     The order does not depend on that of X: the same rows and the same seed make the same minibatches. Of a store, rows
     are mixed a buffer at a time.
 
