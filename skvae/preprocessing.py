@@ -11,7 +11,6 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.sparsefuncs import inplace_row_scale
 from sklearn.utils.validation import check_non_negative, validate_data
 
 from skvae.rows.checks import check_structure, without_duplicates
@@ -134,22 +133,22 @@ def normalize_block(X, target_sum):
 def log_normalize(X, target_sum):
     """Return log1p of counts per `target_sum`, in the place of validated X."""
     if sparse.issparse(X):
-        X.sum_duplicates()
+        X = without_duplicates(X)
     check_counts(X)
     totals = row_sums(X)
+    if np.isinf(totals).any():
+        raise ValueError("X of LogNormalizer holds a row whose total is more than 1.8e+308; expected counts.")
     empty = totals == 0
     if empty.any():
         warn(
             f"{empty.sum()} of {len(totals)} rows of X have no counts and stay zero; expected a positive total. "
             "quality_control drops such cells.",
         )
-    scale = (target_sum / np.where(empty, 1, totals)).astype(X.dtype)
-    if sparse.issparse(X):
-        inplace_row_scale(X, scale)
-        np.log1p(X.data, out=X.data)
-    else:
-        X *= scale[:, np.newaxis]
-        np.log1p(X, out=X)
+    totals = np.where(empty, 1, totals)
+    values, divisors = (X.data, np.repeat(totals, np.diff(X.indptr))) if sparse.issparse(X) else (X, totals[:, None])
+    values /= divisors  # first, and by float64: target_sum / total may be more than float32 holds
+    values *= target_sum
+    np.log1p(values, out=values)
     return X
 
 
@@ -227,4 +226,6 @@ def count_true(mask, axis):
 
 
 def row_sums(counts):
-    return np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
+    if sparse.issparse(counts):
+        return counts @ np.ones(counts.shape[1])  # the sum of scipy is one of float32 for float32
+    return counts.sum(axis=1, dtype=np.float64)

@@ -22,10 +22,11 @@ from skvae.networks import ACTIVATIONS
 from skvae.rows.checks import check_rows, check_widths
 from skvae.rows.covariates import Covariates, check_same_levels
 from skvae.rows.rows import Rows
+from skvae.state import training_state
 from skvae.training.plan import Plan
 from skvae.training.processes import find_device, find_processes
 from skvae.training.schedules import SCHEDULES
-from skvae.training.session import gradients_on, train
+from skvae.training.session import train
 from skvae.types import LabelsLike, MatrixLike
 
 # Least mean KL, in nats, of an active latent dimension.
@@ -158,7 +159,7 @@ class BaseEmbedding(TrainedEmbedding):
         held_out = fitted._held_out_rows(X_val, batch_val, rows.covariates)
         processes, plan = find_processes(self.distributed, device), self._plan(rows)
         own_rows = processes.share(rows)
-        with gradients_on():
+        with training_state():
             gain = network_gain(fitted, own_rows, device, processes)
             plan = plan if gain > 0 else plan.shortest()
             net = start_net(fitted, own_rows, plan.n_steps, device, processes)
@@ -222,7 +223,7 @@ class BaseEmbedding(TrainedEmbedding):
             rows = fitted._rows(X, batch, dtype=np.float32, sample_weight=sample_weight)
         processes, plan = find_processes(self.distributed, device), self._plan(rows).one_epoch()
         own_rows = processes.share(rows)
-        with gradients_on():
+        with training_state():
             if is_first:
                 net = start_net(fitted, own_rows, plan.n_steps, device, processes)
             else:

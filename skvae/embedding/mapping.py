@@ -8,7 +8,7 @@ import torch
 
 from skvae.files import open_output
 from skvae.rows.mapping import map_rows
-from skvae.threads import threads_for
+from skvae.state import threads_for, usual_state
 from skvae.training.processes import find_processes
 
 
@@ -34,10 +34,10 @@ def apply_model(estimator, function, rows, n_outputs, out=None):
     """
     # Weights of X's precision: with float32 weights a float64 row's result would depend on its minibatch at 1e-7.
     module, device = estimator.net_.module_, estimator.net_.device
-    if rows.dtype == np.float64:
-        module = deepcopy(module).double()
     processes = find_processes(estimator.distributed, device)
-    with threads_for(module):
+    with usual_state(), threads_for(module):
+        if rows.dtype == np.float64:
+            module = deepcopy(module).double()
         mapped = partial(map_rows, partial(function, module), n_outputs=n_outputs, device=device)
         if out is None:
             return processes.gather(mapped(processes.share(rows)))

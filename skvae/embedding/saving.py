@@ -5,7 +5,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvae.embedding.building import restore_net
 from skvae.persistence import errors_of_file, read, write
-from skvae.training.session import gradients_on
+from skvae.state import training_state, usual_state
 from skvae.version import VERSION
 from skvae.warn import warn
 
@@ -29,7 +29,8 @@ def plain_state(estimator):
     """Return the parameters and what was learned in plain types."""
     state = {**vars(estimator), "_version": VERSION}
     if "net_" in state:
-        state["net_"] = estimator.net_.state()
+        with usual_state():
+            state["net_"] = estimator.net_.state()
     request = state.pop("_metadata_request", None)
     if request is not None:
         state["_requests"] = {
@@ -54,7 +55,7 @@ def set_state(estimator, state):
         for name, request in (requests or {}).items():
             getattr(estimator, f"set_{name}_request")(**request)
     if net is not None:
-        with gradients_on():
+        with training_state():
             estimator.net_ = restore_net(estimator, net)
 
 

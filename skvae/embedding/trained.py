@@ -21,7 +21,7 @@ from skvae.rows.checks import FLOATS, check_feature_names, check_rows, check_str
 from skvae.rows.covariates import Covariates
 from skvae.rows.mapping import move
 from skvae.rows.rows import Rows
-from skvae.training.session import gradients_on
+from skvae.state import training_state
 from skvae.types import LabelsLike, MatrixLike, Names, PathLike
 
 
@@ -213,7 +213,7 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Z = self._map_posterior(Autoencoder.code, X, batch).astype(np.float32)
         module, device = self.net_.module_, self.net_.device
         rows = Rows.make(Z, np.float32, self._covariates, batch)
-        with gradients_on():
+        with training_state():
             parts = (move(rows[part], device) for part in bounded_minibatches(rows, self.n_features_in_))
             loadings = sum(module.slopes(z, c).double() for z, c in parts).numpy(force=True) / len(rows)
         indices = np.argsort(-np.abs(loadings), axis=1, kind="stable")[:, :n_top]

@@ -15,6 +15,7 @@ from skvae.embedding.base import BaseEmbedding
 from skvae.embedding.mapping import inputs_of
 from skvae.objectives import BetaELBO, importance_weighted
 from skvae.rows.bounds import minibatch_slices
+from skvae.state import usual_state
 from skvae.types import LabelsLike, MatrixLike, RandomState
 
 
@@ -105,11 +106,11 @@ class VariationalEmbedding(BaseEmbedding):
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         rng = check_random_state(random_state)
-        generator = torch.Generator().manual_seed(rng.randint(np.iinfo(np.int32).max))
         module = self.net_.module_
         X = np.empty((n_samples, self.n_features_in_))
-        covariates = inputs_of(self._covariates, batch).to(self.net_.device)
-        with torch.inference_mode():
+        with usual_state(), torch.inference_mode():
+            generator = torch.Generator().manual_seed(rng.randint(np.iinfo(np.int32).max))
+            covariates = inputs_of(self._covariates, batch).to(self.net_.device)
             for part in minibatch_slices(n_samples, self.n_features_in_):
                 shape = (module.latent.n_uniforms, part.stop - part.start, self._n_features_out)
                 z = module.latent.sample_prior(torch.rand(shape, generator=generator).to(self.net_.device))

@@ -74,13 +74,13 @@ class Net(NeuralNet):
             return
         self.module_.train()
         sums, n_samples, last_step = torch.zeros(()), 0, self.session.plan.last_step
-        for batch in islice(iterator, None if last_step is None else last_step - self.n_steps_):
-            self.follow_schedule()
-            self.notify("on_batch_begin", batch=batch, training=training)
-            step = step_fn(batch, **fit_params)
-            sums = sums + len(batch[1]) * step["terms"]
-            n_samples += len(batch[1])
-            self.notify("on_batch_end", batch=batch, training=training, **step)
+        for minibatch in islice(iterator, None if last_step is None else last_step - self.n_steps_):
+            self.update_learning_rate()
+            self.notify("on_batch_begin", batch=minibatch, training=training)
+            step = step_fn(minibatch, **fit_params)
+            sums = sums + len(minibatch[1]) * step["terms"]
+            n_samples += len(minibatch[1])
+            self.notify("on_batch_end", batch=minibatch, training=training, **step)
         *sums, n_samples = self.session.processes.add_up(torch.cat([sums, sums.new_tensor([n_samples])])).tolist()
         self.record_epoch([total / n_samples for total in sums])
 
@@ -160,7 +160,7 @@ class Net(NeuralNet):
         if self.session is None or self.session.processes.index == 0:
             super().save_params(*args, **kwargs)
 
-    def follow_schedule(self):
+    def update_learning_rate(self):
         factor = self.learning_rate_factor(self.n_steps_)
         # a constant factor leaves the rate to the schedule that a callback may bring
         if factor != self.last_factor_:
@@ -224,7 +224,7 @@ def make_net(
             *reports,
             *(callbacks or ()),
         ],
-        # skorch's own, which read a loss of each batch
+        # those of skorch, which read a loss of each minibatch
         callbacks__train_loss=None,
         callbacks__valid_loss=None,
         # no column of a table

@@ -1,14 +1,14 @@
 """A session of training: what a net has while it trains, and no longer."""
 
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 
 from skvae.rows.rows import Rows
-from skvae.threads import threads_for
+from skvae.state import threads_for
 from skvae.training.plan import Plan
 from skvae.training.processes import OneProcess
 from skvae.training.start import sum_moments
@@ -122,14 +122,3 @@ def update_start(net, rows, processes):
             for value, before, after in zip(*(getattr(part, values)() for part in (likelihood, old, new)), strict=True):
                 value += after - before
     net.moments = moments
-
-
-@contextmanager
-def gradients_on():
-    """Record gradients, also where the caller does not.
-
-    torch switches them off and on again at each step. An interrupt that comes between the two would leave them off in
-    all later training of the process, if they were not restored here.
-    """
-    with torch.inference_mode(mode=False), torch.enable_grad():
-        yield

@@ -10,7 +10,7 @@ from skvae.rows.bounds import bounded_minibatches
 from skvae.rows.moments import Moments
 from skvae.rows.rows import stack_rows
 from skvae.sparse import entries, sum_entries, to_scipy
-from skvae.threads import one_blas_thread
+from skvae.state import one_blas_thread
 from skvae.training.linear import MIN_SAMPLE, start_linear
 
 # Rows from which the linear model is found, and the elements that they may have unless they are few.
