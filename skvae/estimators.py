@@ -76,7 +76,8 @@ class AutoencoderEmbedding(BaseEmbedding):
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
         Course of the step size: "cosine" rises over the first tenth of the steps and falls to 0 at the last.
     callbacks : list of skorch callbacks, default=None
-        Learning rate schedules, loggers, `FitCheckpoint`, used as they are, not copied. Those that monitor a value
+        Loggers, `FitCheckpoint`, or with `learning_rate_schedule="constant"` skorch's `LRScheduler`, used as they are,
+        not copied. Those that monitor a value
         have `train_loss`, and with `X_val` of `fit` also `validation`. skorch's checkpoint with `load_best` needs
         `f_criterion=None`.
     device : str, default="cpu"
@@ -227,7 +228,8 @@ class BetaVAE(VariationalEmbedding):
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
         Course of the step size: "cosine" rises over the first tenth of the steps and falls to 0 at the last.
     callbacks : list of skorch callbacks, default=None
-        Learning rate schedules, loggers, `FitCheckpoint`, used as they are, not copied. Those that monitor a value
+        Loggers, `FitCheckpoint`, or with `learning_rate_schedule="constant"` skorch's `LRScheduler`, used as they are,
+        not copied. Those that monitor a value
         have `train_loss`, and with `X_val` of `fit` also `validation`. skorch's checkpoint with `load_best` needs
         `f_criterion=None`.
     device : str, default="cpu"
@@ -365,7 +367,8 @@ class BetaVSC(VariationalEmbedding):
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
         Course of the step size: "cosine" rises over the first tenth of the steps and falls to 0 at the last.
     callbacks : list of skorch callbacks, default=None
-        Learning rate schedules, loggers, `FitCheckpoint`, used as they are, not copied. Those that monitor a value
+        Loggers, `FitCheckpoint`, or with `learning_rate_schedule="constant"` skorch's `LRScheduler`, used as they are,
+        not copied. Those that monitor a value
         have `train_loss`, and with `X_val` of `fit` also `validation`. skorch's checkpoint with `load_best` needs
         `f_criterion=None`.
     device : str, default="cpu"

@@ -47,7 +47,8 @@ def make_module(estimator, n_features, n_covariates):
 def start_net(estimator, rows, n_steps, device, processes):
     """Return an untrained net for a run of `n_steps` gradient steps, started as the rows suggest."""
     # One seed for each use of randomness, so that none depends on how much another draws.
-    seeds = check_random_state(estimator.random_state).randint(np.iinfo(np.int32).max, size=3).tolist()
+    drawn = check_random_state(estimator.random_state).randint(np.iinfo(np.int32).max, size=3).tolist()
+    seeds = processes.collect(drawn)[0]  # one for all, where each has another random state
     init_seed, *training_seeds = seeds
     n_features, n_covariates = rows.X.shape[1], rows.covariates.width
     module = make_module(estimator, n_features, n_covariates)

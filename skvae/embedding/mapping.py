@@ -1,14 +1,17 @@
 """Mapping: a function of the trained model, applied to rows and written where the user wants it."""
 
+import os
 from copy import deepcopy
 from functools import partial
 
 import numpy as np
 import torch
+from scipy import sparse
 
 from skvae.files import open_output
 from skvae.rows.mapping import map_rows
 from skvae.state import threads_for, usual_state
+from skvae.stores import RowStore, memory_map
 from skvae.training.processes import find_processes
 
 
@@ -35,6 +38,8 @@ def apply_model(estimator, function, rows, n_outputs, out=None):
     # Weights of X's precision: with float32 weights a float64 row's result would depend on its minibatch at 1e-7.
     module, device = estimator.net_.module_, estimator.net_.device
     processes = find_processes(estimator.distributed, device)
+    processes.check_alike({"the shape of X": rows.X.shape})
+    check_apart(out, rows.X)
     with usual_state(), threads_for(module):
         if rows.dtype == np.float64:
             module = deepcopy(module).double()
@@ -48,6 +53,36 @@ def apply_model(estimator, function, rows, n_outputs, out=None):
             with open_output(out, shape, rows.dtype) as target:
                 mapped(rows, out=target)
     return out if isinstance(out, np.ndarray) else np.load(out, mmap_mode="r")
+
+
+def check_apart(out, X):
+    """Raise a ValueError if an array that results go to shares memory with X: rows would be changed before their turn.
+
+    Two memory maps of the same bytes of a file share them too.
+    """
+    if not isinstance(out, np.ndarray):
+        return
+    if any(shares_bytes(out, array) for array in arrays_of(X)):
+        raise ValueError("out shares memory with X; expected an array, or a part of a file, of its own.")
+
+
+def arrays_of(X):
+    """Return the arrays that hold the rows of X."""
+    if isinstance(X, RowStore):
+        X = X.source.X
+    parts = [getattr(X, name, None) for name in ("data", "indices", "indptr")] if sparse.issparse(X) else [X]
+    return [part for part in parts if isinstance(part, np.ndarray)]
+
+
+def shares_bytes(one, other):
+    maps = memory_map(one), memory_map(other)
+    if all(mapped is not None and os.path.exists(mapped.filename) for mapped in maps):
+        starts, ends = zip(*((mapped.offset, mapped.offset + mapped.nbytes) for mapped in maps), strict=True)
+        return os.path.samefile(*(mapped.filename for mapped in maps)) and max(starts) < min(ends)
+    try:
+        return np.shares_memory(one, other, max_work=2**20)
+    except np.exceptions.TooHardError:
+        return True
 
 
 def write_together(out, shape, processes, Z, dtype):

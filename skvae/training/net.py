@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 from skorch.history import History
 
 from skvae.objectives import elbo
@@ -179,6 +179,19 @@ def as_tensors(state):
     return {name: torch.tensor(part) if isinstance(part, np.ndarray) else part for name, part in state.items()}
 
 
+def check_callbacks(callbacks, learning_rate_schedule):
+    """Raise a TypeError for what is no callback, and a ValueError for one that the schedule would overrule."""
+    for callback in callbacks or ():
+        called = callback[-1] if isinstance(callback, tuple) else callback
+        if not isinstance(called, Callback):
+            raise TypeError(f"callbacks holds {callback!r}, must hold skorch callbacks, or pairs of a name and one.")
+        if isinstance(called, LRScheduler) and learning_rate_schedule != "constant":
+            raise ValueError(
+                f"callbacks holds an LRScheduler, and learning_rate_schedule == {learning_rate_schedule!r} sets the "
+                "learning rate too; expected one of them: set learning_rate_schedule='constant'."
+            )
+
+
 def make_net(
     module,
     objective,
@@ -208,9 +221,7 @@ def make_net(
 
     The other parameters are the estimators'.
     """
-    for callback in callbacks or ():
-        if not isinstance(callback[-1] if isinstance(callback, tuple) else callback, Callback):
-            raise TypeError(f"callbacks holds {callback!r}, must hold skorch callbacks, or pairs of a name and one.")
+    check_callbacks(callbacks, learning_rate_schedule)
     reports = {0: [], 1: [("progress", ProgressBar())]}.get(verbose, [])
     net = Net(
         module,

@@ -34,9 +34,9 @@ class Plan:
     @classmethod
     def make(cls, rows, *, batch_size, max_epochs, max_steps, init):
         """Return the plan that an estimator's parameters of these names are of, for `Rows` of all processes."""
-        steps_per_epoch = math.ceil(rows.n_visits / batch_size)
+        steps_per_epoch = -(-rows.n_visits // batch_size)
         if max_steps is not None:
-            return cls(math.ceil(max_steps / steps_per_epoch), steps_per_epoch, max_steps, max_steps)
+            return cls(-(-max_steps // steps_per_epoch), steps_per_epoch, max_steps, max_steps)
         n_epochs = choose_epochs(rows, steps_per_epoch, init) if max_epochs == "auto" else max_epochs
         return cls.of_epochs(n_epochs, steps_per_epoch)
 

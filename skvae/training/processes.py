@@ -4,6 +4,7 @@
 """
 
 import os
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -26,6 +27,14 @@ class OneProcess:
     def collect(self, part):
         """Return the parts of all processes, a list, in every process."""
         return [part]
+
+    @contextmanager
+    def together(self):
+        """Raise in every process what one of them raises in the block, instead of leaving the others waiting."""
+        yield
+
+    def check_alike(self, facts):
+        """Raise a ValueError in every process unless a dict holds the same in each: they would wait for each other."""
 
     def raise_together(self, error):
         """Raise in every process if one has an error, instead of leaving the others waiting."""
@@ -78,6 +87,22 @@ class ManyProcesses(OneProcess):
         from accelerate.utils import gather_object
 
         return gather_object([part])
+
+    @contextmanager
+    def together(self):
+        error = None
+        try:
+            yield
+        except Exception as raised:
+            error = raised
+        self.raise_together(error)
+
+    def check_alike(self, facts):
+        others = self.collect(facts)
+        for name in facts:
+            values = [other.get(name) for other in others]
+            if any(value != values[0] for value in values):
+                raise ValueError(f"the processes differ in {name}: {values}; expected one value.")
 
     def raise_together(self, error):
         failed = self.add_up(torch.tensor(float(error is not None)))
