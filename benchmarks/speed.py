@@ -53,20 +53,21 @@ def bare_loop(X, epochs):
     import torch
 
     from skvae import BetaVAE
-    from skvae.batching import Rows, ShuffledBatches
+    from skvae.embedding.building import make_module
     from skvae.networks import initialize
-    from skvae.processes import OneProcess
-    from skvae.schedules import SCHEDULES
-    from skvae.start import start
-    from skvae.training import learning_rate_at
+    from skvae.rows.rows import Rows
+    from skvae.rows.shuffling import ShuffledMinibatches
+    from skvae.training.processes import OneProcess
+    from skvae.training.schedules import SCHEDULES, learning_rate_at
+    from skvae.training.start import start
 
     model = BetaVAE(N_COMPONENTS)
     rows = Rows(X, np.float32)
-    module = initialize(model._make_module(X.shape[1], 0), torch.Generator().manual_seed(0))
+    module = initialize(make_module(model, X.shape[1], 0), torch.Generator().manual_seed(0))
     start(module, rows, OneProcess())
-    n_batches = -(-len(rows) // BATCH_SIZE)
-    batches = ShuffledBatches(rows, n_batches, torch.Generator().manual_seed(0), "cpu")
-    n_steps = epochs * n_batches
+    n_minibatches = -(-len(rows) // BATCH_SIZE)
+    minibatches = ShuffledMinibatches(rows, n_minibatches, torch.Generator().manual_seed(0), "cpu")
+    n_steps = epochs * n_minibatches
     objective = model._make_objective(n_steps)
     optimizer = torch.optim.Adam(module.parameters(), lr=model.learning_rate, fused=True)
     factor = partial(learning_rate_at, SCHEDULES[model.learning_rate_schedule], n_steps)
@@ -74,7 +75,7 @@ def bare_loop(X, epochs):
     step, seconds = 0, []
     for _ in range(epochs):
         began, losses = time.perf_counter(), []
-        for (x, covariates), _ in batches:
+        for (x, covariates), _ in minibatches:
             optimizer.zero_grad()
             loss = objective(*module(x, covariates, noise), step)
             loss.backward()

@@ -84,7 +84,7 @@ class AutoencoderEmbedding(BaseEmbedding):
         Where the network is trained and used, such as "cuda" or "cuda:1"; "auto" is the accelerator, if there is one.
     distributed : bool, default=False
         Whether to train with the other processes of a `torchrun` or `accelerate launch`, each on its share of the rows,
-        in batches that have `batch_size` rows together. `fit` and whatever maps rows must then be called in all.
+        in minibatches that have `batch_size` rows together. `fit` and whatever maps rows must then be called in all.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, the order of rows and the samples of q(z|x). With an int, every fit gives the same
         bits on the same machine. Global random states are neither used nor changed.
@@ -236,7 +236,7 @@ class BetaVAE(VariationalEmbedding):
         Where the network is trained and used, such as "cuda" or "cuda:1"; "auto" is the accelerator, if there is one.
     distributed : bool, default=False
         Whether to train with the other processes of a `torchrun` or `accelerate launch`, each on its share of the rows,
-        in batches that have `batch_size` rows together. `fit` and whatever maps rows must then be called in all.
+        in minibatches that have `batch_size` rows together. `fit` and whatever maps rows must then be called in all.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, the order of rows and the samples of q(z|x). With an int, every fit gives the same
         bits on the same machine. Global random states are neither used nor changed.
@@ -375,7 +375,7 @@ class BetaVSC(VariationalEmbedding):
         Where the network is trained and used, such as "cuda" or "cuda:1"; "auto" is the accelerator, if there is one.
     distributed : bool, default=False
         Whether to train with the other processes of a `torchrun` or `accelerate launch`, each on its share of the rows,
-        in batches that have `batch_size` rows together. `fit` and whatever maps rows must then be called in all.
+        in minibatches that have `batch_size` rows together. `fit` and whatever maps rows must then be called in all.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, the order of rows and the samples of q(z|x). With an int, every fit gives the same
         bits on the same machine. Global random states are neither used nor changed.

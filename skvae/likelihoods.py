@@ -5,12 +5,13 @@ To add one, write the class and its line in `LIKELIHOODS`: the estimators' `like
 
 import math
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from skvae.networks import Linear
-from skvae.sparse import at_entries, entries, power_sums, squared_error, sum_entries, totals, with_entries
+from skvae.sparse import MIN_TOTAL, at_entries, entries, power_sums, squared_error, sum_entries, totals, with_entries
 from skvae.supports import BINARY, COUNTS, REAL
 
 # Least variance of a feature in `Gaussian`, as a share of the features' mean variance where no other is asked for, and
@@ -83,6 +84,10 @@ class Likelihood(nn.Module):
     def encoder_input(self, x):
         """Return what the encoder sees of a minibatch x (B, D), a tensor or a `SparseBatch`, in those units."""
         return x
+
+    def offsets(self, totals):
+        """Return what is added to the logits or log rates of rows of some totals, (B, 1): nothing."""
+        return 0 * totals
 
     def start(self, mean, variance):
         """Before training, set parameters from the mean and variance of the features, (D,) each."""
@@ -255,6 +260,9 @@ class WithTotal(Likelihood):
 
     def encoder_input(self, x):
         return log_normalized(x, self.unit)
+
+    def offsets(self, totals):
+        return np.log(np.maximum(totals, MIN_TOTAL) / self.unit)
 
 
 class Poisson(WithTotal):

@@ -2,7 +2,8 @@
 
 An objective is called with the terms of `skvae.autoencoder.Autoencoder`, log p(x|z) (B,) and KL per dimension (B, J),
 and with the number of gradient steps taken so far (None outside training). It returns the loss, the mean over the
-minibatch. `elbo` judges a trained model, whatever objective it was trained with.
+minibatch. It has `beta`, the weight of the KL term at the end of training, and
+`kl_weight(step)`, that at a step. `elbo` judges a trained model, whatever objective it was trained with.
 """
 
 import math

@@ -79,10 +79,7 @@ def shares_bytes(one, other):
     if all(mapped is not None and os.path.exists(mapped.filename) for mapped in maps):
         starts, ends = zip(*((mapped.offset, mapped.offset + mapped.nbytes) for mapped in maps), strict=True)
         return os.path.samefile(*(mapped.filename for mapped in maps)) and max(starts) < min(ends)
-    try:
-        return np.shares_memory(one, other, max_work=2**20)
-    except np.exceptions.TooHardError:
-        return True
+    return np.shares_memory(one, other)
 
 
 def write_together(out, shape, processes, Z, dtype):

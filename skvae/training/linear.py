@@ -92,7 +92,7 @@ def regression_model(axes, likelihood, seen, sample, offsets, beta):
     loadings, intercepts, information, dispersions = regress(
         X,
         np.hstack([codes, inputs]),
-        np.log(np.maximum(np.asarray(X.sum(axis=1)).reshape(-1, 1), 1e-8) / likelihood.unit),
+        likelihood.offsets(np.asarray(X.sum(axis=1)).reshape(-1, 1)),
         likelihood.output.bias.detach().double().numpy(),
         *likelihood.support.link,
     )

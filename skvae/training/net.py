@@ -1,4 +1,4 @@
-"""The skorch net that minimises an objective. Beside the callbacks, the only file that imports skorch."""
+"""The skorch net that minimises an objective. Beside `checkpoint` and `progress`, the only file that imports skorch."""
 
 import math
 from functools import partial
