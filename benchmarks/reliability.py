@@ -28,9 +28,13 @@ MODULES = (
 )
 
 
+def file_of(module):
+    return f"tests/promises/{module}.py"
+
+
 def promise_of(module):
     """Return the docstring of a module of tests."""
-    return ast.get_docstring(ast.parse((ROOT / "tests" / f"{module}.py").read_text()))
+    return ast.get_docstring(ast.parse((ROOT / file_of(module)).read_text()))
 
 
 def run(module):
@@ -39,7 +43,7 @@ def run(module):
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         options = ["-q", "-m", "slow or not slow", f"--junitxml={report}"]
-        subprocess.run([sys.executable, "-m", "pytest", *options, f"tests/{module}.py"], cwd=ROOT, check=False)
+        subprocess.run([sys.executable, "-m", "pytest", *options, file_of(module)], cwd=ROOT, check=False)
         for case in ElementTree.parse(report).iter("testcase"):
             kinds = {child.tag for child in case}
             outcomes["failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"] += 1
@@ -51,7 +55,7 @@ def run(module):
 def row(module):
     outcomes, recorded = run(module)
     tried = ", ".join(f"{number:,} {name}" for name, number in recorded.items()) or "-"
-    cells = [promise_of(module), f"`tests/{module}.py`, {outcomes.total():,}", tried, str(outcomes["failed"])]
+    cells = [promise_of(module), f"`{file_of(module)}`, {outcomes.total():,}", tried, str(outcomes["failed"])]
     return "| " + " | ".join(cells) + " |\n"
 
 

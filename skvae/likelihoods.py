@@ -31,11 +31,8 @@ TARGET_SUM = 1e4
 INITIAL_DISPERSION = 10.0
 DISPERSION_SPEED = 5.0
 
-# log(omega / (1 - omega)) that `ZeroInflatedNegativeBinomial` starts from, about 0.12.
-DROPOUT_LOGIT = -2.0
-
-# Least share of ones, and of zeros, that `Bernoulli` starts from.
-MIN_SHARE = 1e-4
+DROPOUT_LOGIT = -2.0  # that `ZeroInflatedNegativeBinomial` starts from: omega is about 0.12
+MIN_SHARE = 1e-4  # least share of ones, and of zeros, that `Bernoulli` starts from
 
 
 class Likelihood(nn.Module):

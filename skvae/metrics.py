@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,8 +18,11 @@ from sklearn.metrics import (
     normalized_mutual_info_score,
 )
 from sklearn.utils import check_array
+from sklearn.utils.metadata_routing import UNUSED, _MetadataRequester
 
-from skvae.types import MatrixLike, RandomState
+from skvae.names import steps_of
+from skvae.rows.checks import without_duplicates
+from skvae.types import LabelsLike, MatrixLike, RandomState
 
 
 def clustering_report(labels_true: ArrayLike, labels_pred: ArrayLike) -> dict[str, float]:
@@ -101,7 +106,7 @@ def sparsity(Z: MatrixLike) -> dict[str, float]:
     1.5
     """
     Z = check_array(Z, accept_sparse="csr", dtype=np.float64, ensure_min_features=2, input_name="Z")
-    size = abs(sparse.csr_array(Z))
+    size = abs(without_duplicates(sparse.csr_array(Z)))
     root = np.sqrt(Z.shape[1])
     l1, l2 = size.sum(axis=1), np.sqrt(size.power(2).sum(axis=1))
     # the ratio of a zero row, 0 / 0, is that of a row with one active dimension
@@ -112,12 +117,12 @@ def sparsity(Z: MatrixLike) -> dict[str, float]:
     }
 
 
-def elbo_scorer(estimator: BaseEstimator, X: MatrixLike, y: ArrayLike | None = None) -> float:  # noqa: ARG001
+class ElboScorer(_MetadataRequester):
     """Score a model by the evidence lower bound of log p(x) at beta = 1 of X: a scorer that needs no labels.
 
     Unlike the default score of a pipeline that ends in a clusterer, it judges the embedding step, and not a distance in
     a latent space of another scale. It compares models of the same features, so that the steps before the embedding
-    must stay as they are. A model of batches takes them in its `score`, not here.
+    must stay as they are. It is called as a function.
 
     Parameters
     ----------
@@ -127,6 +132,10 @@ def elbo_scorer(estimator: BaseEstimator, X: MatrixLike, y: ArrayLike | None = N
         Rows held out.
     y : None
         Ignored.
+    batch : array-like of shape (n_samples,), default=None
+        The batch of each row, if `fit` was given batches.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the mean.
 
     Returns
     -------
@@ -137,6 +146,17 @@ def elbo_scorer(estimator: BaseEstimator, X: MatrixLike, y: ArrayLike | None = N
     ------
     ValueError
         If no step has `score_samples`.
+
+    See Also
+    --------
+    embedding_scorer : A scorer by labels.
+
+    Notes
+    -----
+    A model of batches needs the batch of the rows that it scores. A search hands it on by scikit-learn's metadata
+    routing alone: with `enable_metadata_routing=True`, `elbo_scorer.set_score_request(batch=True)` asks for it, and a
+    search that is not told whether the scorer is to have the batch raises an error. Without routing each score fails,
+    which a search takes for NaN: set its `error_score="raise"`.
 
     Examples
     --------
@@ -150,11 +170,38 @@ def elbo_scorer(estimator: BaseEstimator, X: MatrixLike, y: ArrayLike | None = N
     >>> bool(search.best_score_ < 0)
     True
     """
-    for _, step in getattr(estimator, "steps", [(None, estimator)]):
-        if hasattr(step, "score_samples"):
-            return step.score(X)
-        X = step.transform(X)
-    raise ValueError(f"{estimator!r} has no step with score_samples; expected one such as BetaVAE.")
+
+    __metadata_request__score: ClassVar = {"estimator": UNUSED}  # which is no metadata of rows
+
+    def score(
+        self,
+        estimator: BaseEstimator,
+        X: MatrixLike,
+        y: ArrayLike | None = None,
+        *,
+        batch: LabelsLike = None,
+        sample_weight: LabelsLike = None,
+    ) -> float:
+        metadata = given(batch=batch, sample_weight=sample_weight)
+        for step in steps_of(estimator):
+            if hasattr(step, "score_samples"):
+                return step.score(X, **metadata)
+            X = step.transform(X)
+        raise ValueError(f"{estimator!r} has no step with score_samples; expected one such as BetaVAE.")
+
+    __call__ = score
+
+    def __repr__(self):
+        return "elbo_scorer"
+
+    def _routing_repr(self):  # in errors of scikit-learn
+        return repr(self)
+
+    def _accept_sample_weight(self):  # a search without metadata routing asks
+        return True
+
+
+elbo_scorer = ElboScorer()
 
 
 def embedding_scorer(
@@ -179,12 +226,23 @@ def embedding_scorer(
     Returns
     -------
     scorer : callable
-        `scorer(estimator, X, y)`, as `GridSearchCV` takes it. A last step without `transform` is left out.
+        `scorer(estimator, X, y, *, batch=None)`, as `GridSearchCV` takes it. A last step without `transform` is left
+        out.
 
     Raises
     ------
     ValueError
         If `metric` is neither.
+
+    See Also
+    --------
+    elbo_scorer : A scorer without labels.
+
+    Notes
+    -----
+    A model with `encode_batch=True` needs the batch of the rows that it embeds. A search hands it on by scikit-learn's
+    metadata routing alone: with `enable_metadata_routing=True` set `embedding_scorer().set_score_request(batch=True)`.
+    Without routing each score fails, which a search takes for NaN: set its `error_score="raise"`.
 
     Examples
     --------
@@ -204,16 +262,30 @@ def embedding_scorer(
 
 
 @dataclass
-class EmbeddingScorer:
+class EmbeddingScorer(_MetadataRequester):
     """What `embedding_scorer` makes: unlike a closure it can be pickled, which parallel searches need."""
 
     metric: Callable
     n_clusters: int | None
     random_state: int | np.random.RandomState | None
 
-    def __call__(self, estimator, X, y):
-        if not hasattr(estimator, "transform"):
-            estimator = estimator[:-1]
+    __metadata_request__score: ClassVar = {"estimator": UNUSED}  # see `ElboScorer`
+
+    def score(self, estimator, X, y, *, batch=None):
+        steps = steps_of(estimator)
+        for step in steps if hasattr(steps[-1], "transform") else steps[:-1]:
+            takes_batch = "batch" in signature(step.transform).parameters
+            X = step.transform(X, **(given(batch=batch) if takes_batch else {}))
         n_clusters = len(np.unique(y)) if self.n_clusters is None else self.n_clusters
-        clusters = KMeans(n_clusters, n_init=10, random_state=self.random_state).fit_predict(estimator.transform(X))
+        clusters = KMeans(n_clusters, n_init=10, random_state=self.random_state).fit_predict(X)
         return float(self.metric(y, clusters))
+
+    __call__ = score
+
+    def _accept_sample_weight(self):  # a search without metadata routing asks
+        return False
+
+
+def given(**metadata):
+    """Return the metadata that are not None."""
+    return {name: value for name, value in metadata.items() if value is not None}

@@ -2,12 +2,17 @@
 
 import hashlib
 import json
+import math
 from contextlib import contextmanager
 from functools import singledispatch
+from numbers import Integral
 
 import numpy as np
 
-from skvae.files import replacing, task_in_errors
+from skvae.files import FAULTS_OF_FILES, find_file, replacing, task_in_errors
+
+# Words of the state of a RandomState, a Mersenne twister.
+N_WORDS = 624
 
 
 def write(path, kind, state):
@@ -52,6 +57,8 @@ def read(path, kind):
         If the file cannot be read.
     """
     safetensors = import_safetensors()
+    with task_in_errors(f"cannot read {path}"):
+        find_file(path)  # to open a pipe would wait for its writer
     with errors_of_file(path, kind), open(path, "rb"):
         try:
             with safetensors.safe_open(path, framework="numpy") as file:
@@ -74,9 +81,10 @@ def errors_of_file(path, kind):
     """Turn whatever a foreign file brings about into one error."""
     try:
         yield
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except FAULTS_OF_FILES as error:
+        reason = str(error).partition("\n")[0]  # torch adds where in its code it was
         raise ValueError(
-            f"{path} cannot be understood ({error}): it is not of skvae, of another version, or cut short; expected a "
+            f"{path} cannot be understood ({reason}): it is not of skvae, of another version, or cut short; expected a "
             f"file that holds a {kind}."
         ) from error
 
@@ -132,7 +140,10 @@ def encode_dict(value, arrays):
 
 @encode.register(np.random.RandomState)
 def encode_random_state(value, arrays):
-    return {"RandomState": encode(value.get_state(legacy=False), arrays)}
+    state = value.get_state(legacy=False)
+    if state["bit_generator"] != "MT19937":
+        raise TypeError(f"cannot write a RandomState of {state['bit_generator']} to a file; expected one of MT19937.")
+    return {"RandomState": encode(state, arrays)}
 
 
 @encode.register(np.generic)
@@ -161,25 +172,68 @@ def decode(value, arrays):
     return DECODERS[kind](content, arrays)
 
 
+def decode_tuple(content, arrays):
+    if not isinstance(content, list):
+        raise ValueError("a tuple is not of a list")
+    return tuple(decode(content, arrays))
+
+
 def decode_random_state(content, arrays):
+    state = decode(content, arrays)
+    check_random_state(state)
     random_state = np.random.RandomState()
-    random_state.set_state(decode(content, arrays))
+    random_state.set_state(state)
     return random_state
+
+
+def check_random_state(state):
+    """Raise a ValueError unless a RandomState may have that state: numpy would read beyond the end of its words."""
+    words, position = state["state"]["key"], state["state"]["pos"]
+    is_sound = (
+        state["bit_generator"] == "MT19937"
+        and isinstance(words, np.ndarray)
+        and (words.shape, words.dtype) == ((N_WORDS,), np.uint32)
+        and (words[1:].any() or words[0] >= 2**31)  # of others no number but 0 is ever drawn
+        and isinstance(position, Integral)
+        and 0 <= int(position) <= N_WORDS
+        and state["has_gauss"] in (0, 1)
+        and isinstance(state["gauss"], float)
+        and math.isfinite(state["gauss"])
+    )
+    if not is_sound:
+        raise ValueError("the state of a RandomState is none that it can have")
+
+
+def decode_scalar(content, arrays):
+    array = decode(content, arrays)
+    if not isinstance(array, np.ndarray) or array.ndim:
+        raise ValueError("a scalar is not of an array without dimensions")
+    return array[()]
 
 
 def decode_objects(content, arrays):
     kind, shape, items = content
+    if kind not in ("O", "U") or not all(isinstance(length, Integral) and int(length) >= 0 for length in shape):
+        raise ValueError(f"an array of objects is of the kind {kind} and the shape {shape}")
     flat = np.empty(len(items), object)
-    flat[:] = decode(items, arrays)
+    for place, item in enumerate(items):  # at once numpy would take lists for rows
+        flat[place] = decode(item, arrays)
     # the width of strings follows from them
     return (flat.astype(str) if kind == "U" else flat).reshape(shape)
 
 
+def decode_array(content, arrays):
+    array = arrays[content]
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"an array is of {array.dtype}")
+    return array
+
+
 DECODERS = {
-    "tuple": lambda content, arrays: tuple(decode(content, arrays)),
+    "tuple": decode_tuple,
     "dict": lambda content, arrays: {key: decode(item, arrays) for key, item in content.items()},
     "RandomState": decode_random_state,
-    "scalar": lambda content, arrays: decode(content, arrays)[()],
+    "scalar": decode_scalar,
     "objects": decode_objects,
-    "array": lambda content, arrays: arrays[content],
+    "array": decode_array,
 }

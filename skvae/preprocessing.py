@@ -174,8 +174,8 @@ def quality_control(
 
     Parameters
     ----------
-    counts : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Raw counts, cells x genes.
+    counts : {array-like, sparse matrix, store} of shape (n_samples, n_features)
+        Raw counts, cells x genes. A store on disk is read twice, in blocks.
     feature_names : array-like of str of shape (n_features,)
         Names of the genes.
     min_cells : int, default=3
@@ -206,19 +206,37 @@ def quality_control(
     >>> kept, genes = quality_control(cells.data, cells.feature_names)
     >>> X = cells.data[kept][:, genes]
     """
-    check_structure(counts)
+    shape, read = open_counts(counts)
+    names = np.asarray(feature_names, dtype=str)
+    if names.shape != shape[1:]:
+        raise ValueError(f"feature_names has shape {names.shape}, must be ({shape[1]},), one name a gene.")
+    genes = sum(count_true(block > 0, axis=0) for block in read()) >= min_cells
+    from_mitochondria = genes & np.char.startswith(names, mitochondrial)
+    n_genes, totals, mitochondrial_totals = np.hstack(
+        [
+            (count_true(block[:, genes] > 0, axis=1), row_sums(block[:, genes]), row_sums(block[:, from_mitochondria]))
+            for block in read()
+        ]
+    )
+    cells = (min_genes < n_genes) & (n_genes < max_genes) & (mitochondrial_totals < max_mitochondrial * totals)
+    return cells, genes
+
+
+def open_counts(counts):
+    """Return the shape of counts, and a function that yields them validated, block by block, each time it is called."""
+    store = find_store(counts)
+    if store is None:
+        check_structure(counts)
+        counts = check_cells(counts)
+        return counts.shape, lambda: [counts]
+    blocks = store.map(check_cells)
+    return blocks.shape, lambda: map(blocks.__getitem__, blocks.blocks())
+
+
+def check_cells(counts):
     counts = without_duplicates(check_array(counts, **ACCEPTED, input_name="counts"))
     check_non_negative(counts, "quality_control")
-    names = np.asarray(feature_names, dtype=str)
-    if names.shape != (counts.shape[1],):
-        raise ValueError(f"feature_names has shape {names.shape}, must be ({counts.shape[1]},), one name a gene.")
-    expressed = counts > 0
-    genes = count_true(expressed, axis=0) >= min_cells
-    n_genes = count_true(expressed[:, genes], axis=1)
-    totals = row_sums(counts[:, genes])
-    from_mitochondria = row_sums(counts[:, genes & np.char.startswith(names, mitochondrial)])
-    cells = (min_genes < n_genes) & (n_genes < max_genes) & (from_mitochondria < max_mitochondrial * totals)
-    return cells, genes
+    return counts
 
 
 def count_true(mask, axis):

@@ -18,6 +18,9 @@ MAX_SERIAL = 2**20
 
 BLAS_LOCK = threading.Lock()
 
+# What the RuntimeErrors of torch say where memory is short, on the CPU, an accelerator, or in its library.
+OUT_OF_MEMORY = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED")
+
 
 class Shared:
     """A setting of the whole process: of those who need it at once the first changes it, and the last restores it.
@@ -80,12 +83,23 @@ def blas_controller():
 
 
 @contextmanager
+def memory_errors():
+    """Raise a MemoryError, as Python and numpy do, where torch raises a RuntimeError for want of memory."""
+    try:
+        yield
+    except RuntimeError as error:
+        if any(text in str(error) for text in OUT_OF_MEMORY):
+            raise MemoryError(f"torch: {error}") from error
+        raise
+
+
+@contextmanager
 def usual_state():
     """Compute as in a fresh process: in float32, on the CPU where nothing else is said, without autocast.
 
     And numpy warns as it does by default, instead of raising errors where a number underflows.
     """
-    with ExitStack() as stack:
+    with memory_errors(), ExitStack() as stack:
         stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
         stack.enter_context(DTYPE.at(torch.float32))
         if torch.get_default_device().type != "cpu":

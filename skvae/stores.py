@@ -5,10 +5,7 @@ A store is anything two-dimensional with a `shape`, a `dtype` and slices of rows
 """
 
 import math
-import mmap
-import os
 from collections.abc import Callable
-from functools import singledispatch
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,13 @@ import torch
 from scipy import sparse
 from sklearn.utils import check_scalar, gen_even_slices
 
+from skvae.containers import close_file
 from skvae.files import task_in_errors
+from skvae.maps import check_maps
+from skvae.maps import memory_map as memory_map
+from skvae.maps import release as release
+from skvae.sources import SlicedRows, find_source, open_source
+from skvae.warn import warn
 
 # Memory of the rows that are mixed at a time, and of those read at a time.
 BUFFER_BYTES = 2**27
@@ -44,7 +47,7 @@ class RowStore:
         Array or CSR matrix over `numpy.memmap`, X of a backed AnnData, h5py dataset, zarr or dask array, of shape
         (n_samples, n_features); or the name of an `.h5ad` file or a `.zarr` folder, which needs the extra `anndata`.
     layer : str, default=None
-        Of a name, the layer to open instead of X.
+        Of a name, the layer to open instead of X; "raw" for the X of `raw`, unless a layer has that name.
     block_size : int >= 1, default=None
         Rows that training and gene selection read at a time, from one place. None for a megabyte of them, or a chunk
         of the file if that is larger. What needs no shuffling, such as `transform`, reads as many as it can take.
@@ -66,9 +69,24 @@ class RowStore:
     Raises
     ------
     ValueError
-        If X is no store, or a column-major (CSC) one.
+        If X is no store, or a column-major (CSC) one, or its parts do not fit each other.
     OSError
         If there is no such file, or it cannot be read.
+
+    Warns
+    -----
+    UserWarning
+        If chunks of a file are absent, see the notes.
+
+    Notes
+    -----
+    The columns of a row of a CSR matrix may be in any order; values at the same place are summed when they are read.
+
+    By default zarr does not write a chunk that holds nothing but zeros, and it reads one that is lost as zeros. That a
+    chunk is lost is an error where it can be told: because it was there when the store was made, because the indices
+    of a CSR matrix do not fit each other without it, or because `array.write_empty_chunks` of zarr's configuration says
+    that all chunks are written. Where it cannot be told, absent chunks are read as zeros, with a warning; so are chunks
+    of an `.h5ad` file that nobody wrote.
 
     Examples
     --------
@@ -89,17 +107,16 @@ class RowStore:
         self._opened = None
         if isinstance(X, (str, Path)):
             self._opened = Path(X).absolute(), layer
-            X = open_file(*self._opened)
         elif layer is not None:
             raise ValueError(f"layer == {layer!r}, must be None unless X is the name of a file; got {type(X)}.")
         for name, size in (("block_size", block_size), ("buffer_size", buffer_size)):
             if size is not None:
                 check_scalar(size, name, Integral, min_val=1)
-        self.source = find_source(X)
+        self.source = find_source(X) if self._opened is None else open_source(*self._opened)
         if self.source is None:
             raise ValueError(f"X is {type(X)}; expected a store, see RowStore, or the name of a file.")
-        if not all(isinstance(size, Integral) for size in self.source.shape):
-            raise ValueError(f"{self.source.name} has the shape {self.source.shape}; expected known numbers.")
+        if self.source.warning is not None:
+            warn(self.source.warning)
         self.shape = self._source_shape = tuple(map(int, self.source.shape))
         self._first = 0
         self._functions: tuple[Callable, ...] = ()
@@ -133,8 +150,8 @@ class RowStore:
 
     def close(self) -> None:
         """Close a file that was opened by its name; the store, and those made of it, cannot be read any more."""
-        if self._opened is not None and hasattr(self.source.X, "group"):
-            close_file(self.source.X.group)
+        if self._opened is not None:
+            close_file(self.source.X)
 
     def __getstate__(self):
         # open files cannot be pickled
@@ -143,7 +160,7 @@ class RowStore:
     def __setstate__(self, state):
         vars(self).update(state)
         if self._opened is not None:
-            self.source = find_source(open_file(*self._opened))
+            self.source = open_source(*self._opened)
 
     def __len__(self):
         return self.shape[0]
@@ -263,163 +280,14 @@ class RowStore:
         return [blocks[part] for part in gen_even_slices(len(blocks), n_buffers)]
 
 
-class CompressedRows:
-    """CSR rows in three one-dimensional arrays, each a memory map or on disk.
-
-    Parameters
-    ----------
-    X : object
-        With the shape.
-    data, indices, indptr : array-like that slices
-    name : str
-    """
-
-    def __init__(self, X, data, indices, indptr, name):
-        self.X = X
-        self.arrays = (data, indices)
-        self.indptr = indptr
-        self.dtype = data.dtype
-        self.name = name
-        self.nnz = int(np.asarray(indptr[-1:])[0])
-        chunks = getattr(data, "chunks", None)
-        self.chunk_size = math.ceil(chunks[0] * X.shape[0] / max(1, self.nnz)) if chunks else 1
-
-    @property
-    def shape(self):
-        return self.X.shape
-
-    def read(self, start, stop):
-        indptr = read_array(self.indptr, start, stop + 1)
-        if len(indptr) != stop + 1 - start:
-            raise ValueError(f"indptr holds {len(indptr)} values of the rows {start} to {stop}; was it truncated?")
-        parts = [read_array(array, *indptr[[0, -1]]) for array in self.arrays]
-        rows = sparse.csr_matrix((*parts, indptr - indptr[0]), shape=(stop - start, self.shape[1]))
-        rows.check_format(full_check=True)
-        if not rows.has_canonical_format:
-            raise ValueError(
-                f"column indices of the rows {start} to {stop} are not sorted or not unique; expected canonical CSR. "
-                "Load the matrix, call its sum_duplicates() and write it anew."
-            )
-        return rows
-
-
-class SlicedRows:
-    """Rows of whatever gives them for a slice.
-
-    Parameters
-    ----------
-    X : object
-        With shape, dtype and slices of rows, which are arrays, scipy sparse or to be computed.
-    name : str
-    """
-
-    nnz = None  # unknown
-
-    def __init__(self, X, name):
-        self.X = X
-        self.dtype = X.dtype
-        self.name = name
-        chunks = getattr(X, "chunks", None)
-        self.chunk_size = int(np.max(chunks[0])) if chunks else 1  # of dask a tuple
-
-    @property
-    def shape(self):
-        return self.X.shape
-
-    def read(self, start, stop):
-        rows = self.X[start:stop]
-        rows = rows.compute() if hasattr(rows, "compute") else rows
-        rows = sparse.csr_matrix(rows) if sparse.issparse(rows) else read_array(rows, 0, stop - start)
-        if rows.shape != (stop - start, self.shape[1]):
-            raise ValueError(f"the rows {start} to {stop} have the shape {rows.shape}; was it truncated?")
-        return rows
-
-
-def check_chunks(data, name):
-    """Raise an OSError if parts of a zarr array are lost: zarr would give zeros."""
-    n_chunks, n_there = (getattr(data, what, None) for what in ("nchunks", "nchunks_initialized"))
-    if n_chunks != n_there:
-        raise OSError(f"cannot read {name}: {n_there} of {n_chunks} chunks of its data are there; was it truncated?")
-
-
 def guess_nnz(rows, n_samples):
     """Return how many values all rows store, from some of them, to choose what is fast; None if they are not sparse."""
     return round(rows.nnz * n_samples / max(1, rows.shape[0])) if sparse.issparse(rows) else None
 
 
-def read_array(array, start, stop):
-    """Return a part of an array, copied to memory."""
-    mapped = memory_map(array)
-    if mapped is not None and os.path.getsize(mapped.filename) < mapped.offset + mapped.nbytes:
-        # reading on would kill the process
-        raise OSError(f"it ends before the {mapped.offset + mapped.nbytes} bytes that were mapped; was it truncated?")
-    part = np.array(array[start:stop])
-    release(array)
-    return part
-
-
-def memory_map(array):
-    """Return the memmap whose memory an array shares, or None."""
-    while array is not None:
-        if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and array.filename is not None:
-            return array
-        array = getattr(array, "base", None)
-    return None
-
-
-def release(array):
-    """Let go of the pages of a memory map, which would count as memory of this process; they stay cached."""
-    mapped = memory_map(array)
-    # what was written to a copy on write is nowhere else
-    if mapped is not None and mapped.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
-        mapped.base.madvise(mmap.MADV_DONTNEED)
-
-
-@singledispatch
-def find_source(X):
-    """Return the source of the rows of a store, or None if X is in memory or none."""
-    if getattr(X, "format", None) == "csc" and hasattr(X, "group"):
-        raise ValueError(
-            f"{name_of(X)} is column-major (CSC); expected row-major (CSR), whose rows can be read. Convert it once: "
-            "adata = anndata.read_h5ad(name); adata.X = adata.X.tocsr(); adata.write_h5ad(new_name)."
-        )
-    if getattr(X, "format", None) == "csr" and hasattr(X, "group"):  # of anndata
-        check_chunks(X.group["data"], name_of(X))
-        return CompressedRows(X, X.group["data"], X.group["indices"], X.group["indptr"], name_of(X))
-    sliceable = all(hasattr(X, attribute) for attribute in ("shape", "dtype", "__getitem__"))
-    if not sliceable or hasattr(X, "iloc") or hasattr(X, "__array_namespace__") or len(X.shape) != 2:
-        return None
-    return SlicedRows(X, name_of(X))
-
-
 @find_source.register
-def find_source_tensor(X: torch.Tensor):  # noqa: ARG001
-    return None
-
-
-@find_source.register
-def find_source_array(X: np.ndarray):
-    is_store = X.ndim == 2 and X.dtype.kind in "biuf" and memory_map(X) is not None
-    return SlicedRows(X, name_of(memory_map(X))) if is_store else None
-
-
-@find_source.register(sparse.spmatrix)
-@find_source.register(sparse.sparray)
-def find_source_scipy(X):
-    if X.format != "csr":  # converted, in memory
-        return None
-    maps = [found for found in map(memory_map, (X.data, X.indices)) if found is not None]
-    return CompressedRows(X, X.data, X.indices, X.indptr, name_of(maps[0])) if maps else None
-
-
-def name_of(X):
-    """Return the name of the file that an object is stored in, else that of its type."""
-    X = getattr(X, "group", X)
-    if isinstance(X, RowStore):
-        return X.name
-    if hasattr(X, "file"):  # of h5py
-        return f"{X.file.filename}{X.name}"
-    return str(getattr(X, "filename", None) or getattr(X, "store_path", None) or type(X).__name__)
+def find_source_of_store(X: RowStore):
+    return SlicedRows(X, X.name)
 
 
 def find_store(X, *, maps=True):
@@ -429,8 +297,11 @@ def find_store(X, *, maps=True):
     """
     if isinstance(X, RowStore):
         return X
-    is_array = isinstance(X, np.ndarray) or sparse.issparse(X)
-    return None if (is_array and not maps) or find_source(X) is None else RowStore(X)
+    if not maps and (isinstance(X, np.ndarray) or sparse.issparse(X)):
+        check_maps(X)
+        return None
+    source = find_source(X)
+    return None if source is None else RowStore(source)
 
 
 def stack(parts):
@@ -438,41 +309,3 @@ def stack(parts):
     if len(parts) == 1:
         return parts[0]
     return sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.concatenate(parts)
-
-
-def open_h5ad(path):
-    import h5py
-
-    return h5py.File(path)
-
-
-def open_zarr(path):
-    import zarr
-
-    return zarr.open_group(path, mode="r")
-
-
-OPENERS = {".h5ad": open_h5ad, ".zarr": open_zarr}
-
-
-def close_file(group):
-    """Close the file of an h5py group; zarr keeps none open."""
-    if hasattr(group, "file"):
-        group.file.close()
-
-
-def open_file(path, layer):
-    """Return X, or a layer, of a file of anndata."""
-    if path.suffix not in OPENERS:
-        raise ValueError(f"X == {str(path)!r}, must end in one of {list(OPENERS)}.")
-    if not path.exists():
-        raise FileNotFoundError(f"X == {str(path)!r}: there is no such file.")
-    from anndata.io import sparse_dataset
-
-    with task_in_errors(f"cannot read {path}"):
-        group = OPENERS[path.suffix](path)
-        layers = list(group["layers"]) if "layers" in group else []
-        if layer is not None and layer not in layers:
-            raise ValueError(f"layer == {layer!r}, must be None or one of {layers}.")
-        element = group["X" if layer is None else f"layers/{layer}"]
-        return element if hasattr(element, "dtype") else sparse_dataset(element)

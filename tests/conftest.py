@@ -1,6 +1,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from skvae import LogNormalizer, make_single_cell_counts
@@ -25,3 +26,12 @@ def cells():
 def X(cells):
     """log1p-normalised counts, CSR float32 (120, 80)."""
     return LogNormalizer().fit_transform(cells.data)
+
+
+@pytest.fixture(scope="session")
+def linear():
+    """Rows of a linear Gaussian model with unit noise, its loadings (30, 3) and its factors."""
+    rng = np.random.default_rng(0)
+    loadings = np.linalg.qr(rng.normal(size=(30, 3)))[0] * [8, 5, 3]
+    factors = rng.normal(size=(2000, 3))
+    return factors @ loadings.T + rng.normal(size=(2000, 30)) + 7, loadings, factors

@@ -66,6 +66,7 @@ def start_net(estimator, rows, n_steps, device, processes):
     verbose = estimator.verbose if processes.index == 0 else 0
     net = net_of(estimator, module, settings, device, estimator.callbacks, verbose)
     net.seeds, net.moments = training_seeds, moments
+    net.estimator = type(estimator).__name__
     return net
 
 

@@ -17,7 +17,7 @@ from skvae.embedding.mapping import apply_model, inputs_of
 from skvae.embedding.saving import plain_state, read_estimator, set_state, write_estimator
 from skvae.objectives import elbo
 from skvae.rows.bounds import bounded_minibatches
-from skvae.rows.checks import FLOATS, check_feature_names, check_rows, check_structure
+from skvae.rows.checks import FLOATS, check_feature_names, check_rows, check_shares, check_structure
 from skvae.rows.covariates import Covariates
 from skvae.rows.mapping import move
 from skvae.rows.rows import Rows
@@ -100,7 +100,8 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
             Data like that of `fit`.
         batch : array-like of shape (n_samples,), default=None
-            The batch of each row, one of `batches_`, if `fit` was given batches.
+            The batch of each row, one of `batches_`, if `fit` was given batches. With `to_batch` it is read only with
+            `encode_batch=True`.
         to_batch : str or number, default=None
             One of `batches_`: what the model expects of the rows had they been in that batch. None for their own.
         library_size : float > 0, default=None
@@ -124,8 +125,12 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 raise ValueError(
                     f"library_size == {library_size}, must be None for a likelihood that is not one of counts."
                 )
-        to = None if to_batch is None else inputs_of(self._covariates, to_batch)
-        return self._map_rows(partial(Autoencoder.denoise, total=library_size, to=to), X, batch)
+        to = None
+        if to_batch is not None:
+            self._covariates.encode(to_batch, 1, name="to_batch")  # so that an error names it
+            to = inputs_of(self._covariates, to_batch)
+        function = partial(Autoencoder.denoise, total=library_size, to=to)
+        return self._map_rows(function, X, batch, needs_batch=to is None or self.net_.module_.encodes_covariates)
 
     def score_samples(self, X: MatrixLike, *, batch: LabelsLike = None) -> np.ndarray:
         """Return the evidence lower bound of log p(x) at beta = 1, whatever beta the model was trained with.
@@ -161,7 +166,7 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         batch : array-like of shape (n_samples,), default=None
             The batch of each row, one of `batches_`, if `fit` was given batches.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the mean.
+            Weights of the mean, >= 0 and not all of them 0.
 
         Returns
         -------
@@ -169,7 +174,7 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             In nats a row. Higher is better.
         """
         scores = self.score_samples(X, batch=batch).astype(np.float64)
-        return float(np.average(scores, weights=None if sample_weight is None else np.asarray(sample_weight)))
+        return float(np.average(scores, weights=None if sample_weight is None else check_shares(sample_weight, scores)))
 
     def component_features(
         self, X: MatrixLike, n_top: int = 10, *, batch: LabelsLike = None, feature_names: Names = None
@@ -252,7 +257,8 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def load(cls, path: PathLike) -> Self:
         """Return the estimator that `save` wrote, whose methods return the same bits.
 
-        No code in the file is run, so that one from a stranger does no harm.
+        No code in the file is run, and each value in it is checked, so that one from a stranger does no harm. Its
+        checksum has no key: it finds accidents, not intent.
 
         Parameters
         ----------
@@ -301,6 +307,7 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """Return the `Rows` of data like that of `fit`; of X's dtype by default."""
         check_is_fitted(self)
         X = check_rows(self, X, self.net_.module_.likelihood.support, reset=False)
+        batch = batch if needs_batch else self._covariates.ignore(batch, X.shape[0])
         options = {"sample_weight": sample_weight, "required": needs_batch}
         return Rows.make(X, dtype or X.dtype, self._covariates, batch, **options)
 
@@ -313,6 +320,6 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             self, lambda module, x, c: function(module, module.encode(x, c)), rows, module.widest_layer, out
         )
 
-    def _map_rows(self, function, X, batch):
+    def _map_rows(self, function, X, batch, *, needs_batch=True):
         """Apply `function` to the module, the rows of X and their covariates."""
-        return apply_model(self, function, self._rows(X, batch), self.n_features_in_)
+        return apply_model(self, function, self._rows(X, batch, needs_batch=needs_batch), self.n_features_in_)

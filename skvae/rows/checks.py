@@ -1,10 +1,13 @@
 """Checks of rows and of what comes with them, beyond those of scikit-learn."""
 
+import os
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import check_array
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_sample_weight, check_non_negative, validate_data
 
 from skvae.stores import find_store
@@ -15,6 +18,9 @@ FLOATS = (np.float64, np.float32)
 # Values of X that are looked at for fractions.
 N_CHECKED = 2**20
 
+# What numpy, scikit-learn and stores make a matrix of, beside lists: an object with one of these attributes.
+OF_ARRAYS = ("__array__", "__array_interface__", "__dataframe__", "__arrow_c_stream__", "dtype")
+
 
 def check_widths(name, widths):
     """Raise a ValueError unless a parameter holds widths of layers."""
@@ -22,8 +28,51 @@ def check_widths(name, widths):
         raise ValueError(f"{name} == {widths!r}, must hold only integers >= 1.")
 
 
+def check_is_matrix(X):
+    """Raise a TypeError for what is no matrix, but holds or names one, and a ValueError for one of unknown length.
+
+    It says what to give instead, at once: numpy would take some of these apart, value by value, for minutes.
+    """
+    expected = matrix_in(X)
+    if expected is not None:
+        raise TypeError(f"X is of the type {type(X).__name__}; expected a matrix: {expected}.")
+    shape = getattr(X, "shape", ())
+    if any(isinstance(length, float) for length in shape):
+        raise ValueError(f"X has the shape {shape}; expected known numbers: call X.compute_chunk_sizes() first.")
+
+
+def matrix_in(X):
+    """Return where the matrix is that X holds or names, in words; None if X may be one itself."""
+    if issparse(X):  # a dict too, in one format
+        return None
+    kind = type(X)  # whose attributes, unlike those of a data frame, are not named by the user
+    if isinstance(X, (str, bytes, os.PathLike)):
+        return "RowStore(path) reads that of a file"
+    if hasattr(kind, "obs_names"):  # of anndata
+        return "adata.X, or embed(adata, estimator)"
+    if hasattr(kind, "coords") and hasattr(kind, "dims"):  # of xarray, whose axes may be in any order
+        return "the values of an array of samples and features, such as array.transpose(samples, features).values"
+    if isinstance(X, Mapping):
+        return f"one of its values, which have the names {list(X)[:5]}, or a data frame of them"
+    # numpy asks anything else that has items for one after the other
+    has_items = hasattr(kind, "__getitem__") and not isinstance(X, Sequence)
+    return "the array that it holds" if has_items and not any(hasattr(X, name) for name in OF_ARRAYS) else None
+
+
+def check_output_of_store(estimator):
+    """Raise a ValueError if a data frame is asked for of what an estimator makes of a store, which is a store."""
+    output = _get_output_config("transform", estimator)["dense"]
+    if output != "default":
+        name = type(estimator).__name__
+        raise ValueError(
+            f"transform_output == {output!r}, and X of {name} is a store, of which it makes a store that is read in "
+            f"blocks, not a data frame; expected set_output(transform='default') of {name}, or X in memory, store[:]."
+        )
+
+
 def check_structure(X):
-    """Raise a ValueError if a sparse matrix has indices beyond its shape, which would read foreign memory."""
+    """Raise an error for what is no matrix, or is sparse with indices beyond its shape: these read foreign memory."""
+    check_is_matrix(X)
     if not issparse(X) or X.ndim != 2:
         return
     # each of another matrix of the same arrays, as a check may change it
@@ -37,11 +86,15 @@ def check_structure(X):
 
 def without_duplicates(X):
     """Return X, or a copy of a CSR matrix where entries of the same position are summed."""
-    if not issparse(X) or X.has_canonical_format:
+    if not issparse(X):
         return X
-    X = X.copy()  # the caller's stays as it is
-    X.sum_duplicates()
-    return X
+    # another matrix of the same arrays: what scipy remembers of X may have been true of former indices alone
+    fresh = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
+    if fresh.has_canonical_format:
+        return X
+    summed = fresh.copy()  # the caller's stays as it is
+    summed.sum_duplicates()
+    return summed
 
 
 def check_rows(estimator, X, support, *, reset=True):
@@ -60,6 +113,7 @@ def check_rows(estimator, X, support, *, reset=True):
     X : ndarray, CSR matrix or RowStore
         float32 or float64; CSR without duplicates. Blocks of a store are checked when they are read.
     """
+    check_is_matrix(X)
     store = find_store(X)
     least = 2 if reset else 1
     if store is None:
@@ -75,6 +129,7 @@ def check_rows(estimator, X, support, *, reset=True):
 
     def check_block(block):
         block = check_array(block, accept_sparse="csr", dtype=FLOATS, ensure_min_samples=0, estimator=estimator)
+        block = without_duplicates(block)
         check_support(block, support, type(estimator).__name__)
         return block
 
@@ -144,14 +199,22 @@ def check_feature_names(estimator, feature_names):
 
 
 def check_weights(sample_weight, X):
-    """Return the weight of each row, float64, ones for None."""
-    if sample_weight is None:
-        return np.broadcast_to(1.0, X.shape[:1])
-    X = np.broadcast_to(0.0, X.shape[:1])  # its length is all that counts, and X may be a store
-    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    """Return how often an epoch visits each row, float64, ones for None."""
+    weights = check_shares(sample_weight, X)
     if weights.sum() < 1:
         raise ValueError(
             f"sample_weight has the sum {weights.sum():.3g}, must be 1 or more: a weight is the number of times that "
             "an epoch visits the row. Zero weights alone leave none."
         )
+    return weights
+
+
+def check_shares(sample_weight, X):
+    """Return the weight of each row in a mean, float64, ones for None."""
+    if sample_weight is None:
+        return np.broadcast_to(1.0, X.shape[:1])
+    X = np.broadcast_to(0.0, X.shape[:1])  # its length is all that counts, and X may be a store
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if weights.sum() == 0:
+        raise ValueError("sample_weight holds zeros alone, must have a positive sum.")
     return weights

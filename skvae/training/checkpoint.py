@@ -4,18 +4,22 @@ from numbers import Integral
 from pathlib import Path
 
 import numpy as np
-import torch
 from sklearn.utils import check_scalar
 from skorch.callbacks import Callback, EpochTimer, PrintLog
 
-from skvae.files import remove_parts
 from skvae.persistence import errors_of_file, read, write
-from skvae.rows.rows import digest
+from skvae.rows.rows import digest, exact_digest
 from skvae.training.progress import ProgressBar
+from skvae.training.states import check_state, expect, generator_state
 from skvae.types import PathLike
 from skvae.warn import warn
 
 KIND = "checkpoint of a fit"
+
+# Of a fit what older files do not hold. The checksums of these, of one projection of each row, miss what one large
+# column hides.
+EXACT = "exact_"
+ADDED = {"estimator", "objective", f"{EXACT}data", f"{EXACT}held_out"}
 
 
 class FitCheckpoint(Callback):
@@ -85,9 +89,11 @@ class FitCheckpoint(Callback):
             "n_processes": processes.count,
             "data": processes.gather(np.array([digest(X)])),
             "held_out": None if held_out is None else digest(held_out),
+            "estimator": net.estimator,
+            "objective": type(net.criterion_).__name__,
+            f"{EXACT}data": processes.gather(np.array([exact_digest(X)])),
+            f"{EXACT}held_out": None if held_out is None else exact_digest(held_out),
         }
-        if processes.index == 0:
-            remove_parts(self.path)
         if Path(self.path).exists():
             self._resume(net)
         else:
@@ -103,17 +109,23 @@ class FitCheckpoint(Callback):
     def _resume(self, net):
         saved = read(self.path, KIND)
         with errors_of_file(self.path, KIND):
-            state, generators = saved["net"], saved["generators"]
-            old = saved["fit"]
-            changes = [name for name, value in self.fit_.items() if not np.array_equal(old.get(name), value)]
+            changes = differences(saved["fit"], self.fit_)
         if changes:
             raise ValueError(
                 f"{self.path} is the checkpoint of another fit, in which {', '.join(changes)} differed; expected "
                 "the same parameters and data. Name another file, or delete this one to train afresh."
             )
-        net.restore(state)
-        net.session.shuffle_generator.set_state(torch.from_numpy(generators["shuffle"][net.session.processes.index]))
-        net.session.noise_generator.set_state(torch.from_numpy(generators["noise"][net.session.processes.index]))
+        generators = generators_of(net.session)
+        with errors_of_file(self.path, KIND):
+            check_state({**saved["net"], "settings": net.settings}, net.module_)
+            expect(isinstance(saved["is_finished"], bool), "is_finished")
+            states = {
+                name: generator_state(saved["generators"][name][net.session.processes.index], generator)
+                for name, generator in generators.items()
+            }
+            net.restore(saved["net"])
+            for name, generator in generators.items():
+                generator.set_state(states[name])
         others = [type(callback).__name__ for _, callback in net.callbacks_ if not isinstance(callback, OWN)]
         if saved["is_finished"]:
             net.max_epochs = len(net.history)
@@ -124,14 +136,13 @@ class FitCheckpoint(Callback):
             )
 
     def _write(self, net, is_finished):
-        generators = {"shuffle": net.session.shuffle_generator, "noise": net.session.noise_generator}
         state = {
             "fit": self.fit_,
             "is_finished": is_finished,
             "net": net.state(),
             "generators": {
                 name: net.session.processes.gather(generator.get_state().numpy()[np.newaxis])
-                for name, generator in generators.items()
+                for name, generator in generators_of(net.session).items()
             },
         }
         error = None
@@ -145,3 +156,15 @@ class FitCheckpoint(Callback):
 
 # Callbacks that keep nothing in themselves that a fit which goes on would miss.
 OWN = (ProgressBar, FitCheckpoint, EpochTimer, PrintLog)
+
+
+def generators_of(session):
+    return {"shuffle": session.shuffle_generator, "noise": session.noise_generator}
+
+
+def differences(old, new):
+    """Return the names of what two fits do not have alike, of which the first may be of an older file."""
+    names = [name for name in {**new, **old} if name in old or name not in ADDED]
+    changed = [name for name in names if not np.array_equal(old.get(name), new.get(name))]
+    words = {"estimator": f"estimator ({old.get('estimator')}, not {new['estimator']})"}
+    return list(dict.fromkeys(words.get(name, name.removeprefix(EXACT)) for name in changed))

@@ -9,7 +9,7 @@ import numpy as np
 
 from skvae import BetaVAE, BetaVSC
 
-folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
+rank = int(os.environ.get("RANK", 0))
 X = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
 batch = np.repeat(["a", "b"], 30)
 SMALL = {"n_components": 2, "hidden_layer_sizes": (8,), "max_epochs": 2, "random_state": 0, "distributed": True}
@@ -37,8 +37,13 @@ def outcome(case):
     return "nothing was raised"
 
 
-found = {name: outcome(case) for name, case in CASES.items()}
-# other states of other generators draw other seeds: those of the first process are the seeds of all
-unseeded = BetaVAE(**{**SMALL, "random_state": np.random.RandomState(rank)}).fit(X)
-found["weights"] = float(sum(part.abs().sum() for part in unseeded.net_.module_.parameters()))
-(folder / f"{rank}.json").write_text(json.dumps(found))
+def main(folder):
+    found = {name: outcome(case) for name, case in CASES.items()}
+    # other states of other generators draw other seeds: those of the first process are the seeds of all
+    unseeded = BetaVAE(**{**SMALL, "random_state": np.random.RandomState(rank)}).fit(X)
+    found["weights"] = float(sum(part.abs().sum() for part in unseeded.net_.module_.parameters()))
+    (folder / f"{rank}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from models import every_estimator
 from skorch.callbacks import LRScheduler
 
-from skvae import AutoencoderEmbedding, BetaVAE, BetaVSC
+from skvae import BetaVAE
 from skvae.embedding.parameters import with_plain_numbers
 
 SMALL = {"n_components": 3, "hidden_layer_sizes": (8,), "max_epochs": 2, "random_state": 0}
@@ -54,7 +55,7 @@ def test_a_number_beyond_floats_is_an_error(X):
         BetaVAE(**SMALL, beta=10**400).fit(X)
 
 
-@pytest.mark.parametrize("Estimator", [AutoencoderEmbedding, BetaVAE, BetaVSC])
+@every_estimator
 def test_a_second_schedule_of_the_learning_rate_is_an_error(Estimator, X):
     scheduler = LRScheduler(torch.optim.lr_scheduler.ExponentialLR, gamma=0.1)
     with pytest.raises(ValueError, match="learning_rate_schedule='constant'"):

@@ -5,8 +5,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-
-from skvae import AutoencoderEmbedding, BetaVAE, BetaVSC
+from models import every_estimator
 
 SMALL = {"n_components": 3, "hidden_layer_sizes": (8,), "max_epochs": 2, "random_state": 0}
 
@@ -65,7 +64,7 @@ def use(Estimator, X, tmp_path, **options):
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("Estimator", [AutoencoderEmbedding, BetaVAE, BetaVSC])
+@every_estimator
 @pytest.mark.parametrize(("likelihood", "init"), [("gaussian", "linear"), ("nb", "random")])
 def test_the_bits_are_those_of_a_fresh_process(state, Estimator, likelihood, init, cells, tmp_path):
     X = cells.data.astype(np.float32)

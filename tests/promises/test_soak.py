@@ -6,10 +6,10 @@ import os
 import numpy as np
 import psutil
 import pytest
+from models import ESTIMATORS
 
-from skvae import AutoencoderEmbedding, BetaVAE, BetaVSC, RowStore
+from skvae import RowStore
 
-ESTIMATORS = (AutoencoderEmbedding, BetaVAE, BetaVSC)
 N_WARM, N_MORE = 30, 200
 
 # Megabytes that the heap of 200 fits may grow by, where a single model and its gradients take more.
