@@ -12,7 +12,14 @@ from sklearn.utils import check_array, gen_batches
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
 
-from skvae.rows.checks import check_size, check_structure, first_values, warn_of_fractions, without_duplicates
+from skvae.rows.checks import (
+    check_output_of_store,
+    check_size,
+    check_structure,
+    first_values,
+    warn_of_fractions,
+    without_duplicates,
+)
 from skvae.stores import RowStore, find_store
 from skvae.types import MatrixLike
 
@@ -140,6 +147,7 @@ class VariableGeneSelector(SelectorMixin, BaseEstimator):
         if store is None:
             check_structure(X)
             return super().transform(X)
+        check_output_of_store(self)
         genes = np.flatnonzero(self._get_support_mask())
         validate_data(self, store, skip_check_array=True, reset=False)
         return store.map(partial(take_columns, columns=genes))

@@ -13,7 +13,7 @@ from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_non_negative, validate_data
 
-from skvae.rows.checks import check_structure, without_duplicates
+from skvae.rows.checks import check_output_of_store, check_structure, without_duplicates
 from skvae.stores import find_store
 from skvae.types import MatrixLike
 from skvae.warn import warn
@@ -107,6 +107,7 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self._validate_params()
         store = find_store(X, maps=False)
         if store is not None:
+            check_output_of_store(self)
             validate_data(self, store, skip_check_array=True, reset=False)
             return store.map(partial(normalize_block, target_sum=self.target_sum))
         check_structure(X)

@@ -295,8 +295,7 @@ class BaseEmbedding(TrainedEmbedding):
         `levels` are all that `batch` will ever hold; None for those that it holds.
         """
         X = check_rows(self, X, LIKELIHOODS[self.likelihood].support)
-        levels = batch if levels is None else np.atleast_1d(levels)
-        covariates = Covariates.learn(levels, X.shape[0] if levels is batch else len(levels))
+        covariates = Covariates.learn(batch, X.shape[0]) if levels is None else Covariates.listed(levels)
         return Rows.make(X, np.float32, covariates, batch, sample_weight=sample_weight)
 
     def _held_out_rows(self, X, batch, covariates):

@@ -6,6 +6,7 @@ how it turns one into inputs. To add a kind, write its class and add it to `KIND
 
 import reprlib
 from numbers import Number
+from typing import Any
 
 import numpy as np
 
@@ -38,12 +39,14 @@ class Levels:
     dtypes = np.typecodes["All"] + "iuT"
 
     @classmethod
-    def learn(cls, column):
+    def learn(cls, column, name, n_rows):
+        """Return what a column is of, which messages call `name`, and which so many rows will have."""
         try:
-            return cls(np.unique(column))
+            known = np.unique(column)
         except TypeError:
-            mixed = set(map(type, column))
-            raise ValueError(f"batch mixes types, such as {mixed}; expected strings or numbers.") from None
+            raise ValueError(f"{name} holds {column[0]!r}; expected strings or numbers.") from None
+        check_labels(known, name, n_rows)
+        return cls(known)
 
     @classmethod
     def from_state(cls, state):
@@ -94,7 +97,7 @@ class Levels:
 
 # The kind of a column is the first whose `dtypes` have that of its values. A kind whose state is a dict, which `Levels`
 # are not, has its key there under "kind", and is made of that by `from_state`.
-KINDS = {"levels": Levels}
+KINDS: dict[str, Any] = {"levels": Levels}
 
 
 class Covariates:
@@ -127,10 +130,7 @@ class Covariates:
         kind = next((kind for kind in KINDS.values() if column.dtype.kind in kind.dtypes), None)
         if kind is None:
             raise ValueError(f"{name} is of the type {column.dtype}; expected strings or numbers.")
-        learned = kind.learn(column)
-        if kind is Levels:
-            check_labels(learned.known, name, n_rows)
-        return Covariates(learned)
+        return Covariates(kind.learn(column, name, n_rows))
 
     @staticmethod
     def from_state(state):

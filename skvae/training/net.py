@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler
+from skorch.exceptions import SkorchException
 from skorch.history import History
 
 from skvae.objectives import elbo
@@ -59,6 +60,14 @@ class Net(NeuralNet):
             if not asks_to_stop(interrupt):
                 raise
             raise StopTraining from None
+        except (KeyError, SkorchException) as error:
+            if "was not found in history" not in str(error):
+                raise
+            names = sorted(name for name in TERMS.values() if name in self.history[-1])
+            raise ValueError(
+                f"a callback monitors what is not recorded: {error.args[0]} Expected one of {names}, or 'validation', "
+                "for which fit needs X_val."
+            ) from error
 
     def record_best(self, name):
         """Record whether a value of this epoch is the least so far, which callbacks of skorch may ask for."""

@@ -128,7 +128,7 @@ class Standardised:
         self.deviation = deviation
 
     @classmethod
-    def learn(cls, column):
+    def learn(cls, column, *_):
         return cls(float(column.mean()), float(column.std()))
 
     @classmethod

@@ -76,7 +76,7 @@ def test_the_encoder_needs_no_batch_unless_it_is_told(fitted, X, batch):
 
 def test_an_unknown_batch_is_an_error_that_lists_the_known_ones(fitted, X):
     with pytest.raises(ValueError, match=r"\['lab D'\]; expected one of \['lab A', 'lab B', 'lab C'\]"):
-        fitted.transform(X, batch=["lab D"] * 120)
+        fitted.score_samples(X, batch=["lab D"] * 120)
 
 
 def test_denoise_moves_rows_to_another_batch(fitted, X, batch):
