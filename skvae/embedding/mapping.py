@@ -9,9 +9,10 @@ import torch
 from scipy import sparse
 
 from skvae.files import open_output
+from skvae.maps import memory_map
 from skvae.rows.mapping import map_rows
 from skvae.state import threads_for, usual_state
-from skvae.stores import RowStore, memory_map
+from skvae.stores import RowStore
 from skvae.training.processes import find_processes
 
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import torch
 
+from skvae.maps import release
 from skvae.rows.bounds import ROW_MULTIPLE, bounded_minibatches
 from skvae.sparse import pad
-from skvae.stores import release
 
 
 def move(parts, device):

@@ -1,7 +1,9 @@
 """Files of matrices that lost a part, do not fit together, or hold what is legal and rare."""
 
 import gc
+import json
 import os
+import pickle
 import warnings
 
 import anndata
@@ -199,6 +201,49 @@ def test_chunks_of_hdf5_that_nobody_wrote_are_a_warning(chunks, tmp_path):
         file.create_dataset("X", (100, 20), "float32", chunks=chunks)
     with pytest.warns(UserWarning, match=r"dense\.h5ad/X: 0 of (20|1) chunks of /X are there"):
         RowStore(tmp_path / "dense.h5ad").close()
+
+
+def test_parts_of_other_hdf5_files_are_no_warning(X, tmp_path):
+    layout = h5py.VirtualLayout(X.shape, X.dtype)
+    with h5py.File(tmp_path / "part.h5", "w") as file:
+        file["rows"] = X.toarray()
+    layout[:] = h5py.VirtualSource(tmp_path / "part.h5", "rows", X.shape)
+    with h5py.File(tmp_path / "cells.h5ad", "w") as file:
+        file.create_virtual_dataset("X", layout)
+    np.testing.assert_array_equal(RowStore(tmp_path / "cells.h5ad")[:], X.toarray())
+
+
+METADATA = {"zarr_format": 2, "shape": [30, 4], "chunks": [10, 4], "dtype": "<f4", "fill_value": 0, "order": "C"}
+METADATA |= {"compressor": None, "filters": None}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"chunks": [0, 0]}, {"chunks": [10]}, {"shape": [30, -4]}, {"shape": "wide"}, {"dtype": "|O"}, {"dtype": "<c8"}],
+    ids=str,
+)
+def test_metadata_of_zarr_that_fit_nothing_are_an_error_that_names_the_file(changed, tmp_path):
+    zarr.open_group(tmp_path / "cells.zarr", mode="w", zarr_format=2).create_group("X")
+    (tmp_path / "cells.zarr" / "X" / ".zgroup").unlink()
+    (tmp_path / "cells.zarr" / "X" / ".zarray").write_text(json.dumps(METADATA | changed))
+    with pytest.raises(ValueError, match=r"cannot read .*cells\.zarr"):
+        RowStore(tmp_path / "cells.zarr")
+
+
+@absent_is_a_warning
+def test_any_number_of_absent_chunks_is_counted_at_once(tmp_path):
+    zarr.create_array(tmp_path / "x.zarr", shape=(10**12, 4), chunks=(10, 4), dtype="f4", zarr_format=2)
+    (tmp_path / "x.zarr" / "1.0.swp").touch()  # no chunk
+    assert RowStore(zarr.open_array(tmp_path / "x.zarr", mode="r")).shape == (10**12, 4)
+
+
+def test_a_store_of_an_open_zarr_array_is_pickled(X, tmp_path):
+    zarr_dense(X.toarray() + 1, tmp_path / "cells.zarr")
+    store = pickle.loads(pickle.dumps(RowStore(zarr.open_group(tmp_path / "cells.zarr", mode="r")["X"])))
+    np.testing.assert_array_equal(store[:], X.toarray() + 1)
+    chunk(tmp_path / "cells.zarr", "X", [0, 0], 2).unlink()
+    with pytest.raises(OSError, match=r"the chunk X/0\.0 is not there any more"):
+        store[:]
 
 
 @pytest.mark.parametrize("compressors", [None, zarr.codecs.GzipCodec(), zarr.codecs.BloscCodec()])

@@ -14,10 +14,11 @@ PACKAGE = Path(skvae.__file__).parent
 
 # Modules, and folders of modules as one, by floors: each imports from the floor below it, and else from lower ones.
 FLOORS = (
-    {"annotated", "factors", "files", "latents", "objectives", "sparse", "state", "supports", "version", "warn"},
-    {"networks", "persistence", "stores"},
-    {"autoencoder", "likelihoods", "rows", "types"},
-    {"datasets", "feature_selection", "metrics", "plotting", "preprocessing", "training"},
+    {"factors", "latents", "maps", "objectives", "sparse", "state", "supports", "version", "warn"},
+    {"files", "networks"},
+    {"autoencoder", "likelihoods", "persistence", "stores"},
+    {"names", "rows", "types"},
+    {"annotated", "datasets", "feature_selection", "metrics", "plotting", "preprocessing", "training"},
     {"callbacks", "embedding"},
     {"estimators"},
     {"__init__", "experiment"},

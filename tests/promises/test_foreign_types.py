@@ -102,7 +102,7 @@ def test_rows_of_unknown_number_are_an_error_that_says_what_finds_it(counts):
     some = lazy[da.from_array(np.arange(N_ROWS) % 2 == 0, chunks=10)]
     for name, door in doors(counts).items():
         if name != "inverse_transform":
-            with pytest.raises(ValueError, match=r"the shape \(nan, 30\); expected known numbers"):
+            with pytest.raises(ValueError, match=r"the shape \(nan, 30\); expected .*known"):
                 door(some)
 
 

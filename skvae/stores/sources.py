@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from skvae.chunks import check_chunks
-from skvae.containers import close_file, open_matrix
 from skvae.files import task_in_errors
 from skvae.maps import check_maps, is_of_joblib, memory_maps, read_array
+from skvae.stores.chunks import check_chunks
+from skvae.stores.containers import close_file, open_matrix
 
 # Values of an index that are checked at a time.
 N_CHECKED = 2**20

@@ -15,12 +15,10 @@ import torch
 from scipy import sparse
 from sklearn.utils import check_scalar, gen_even_slices
 
-from skvae.containers import close_file
 from skvae.files import task_in_errors
 from skvae.maps import check_maps
-from skvae.maps import memory_map as memory_map
-from skvae.maps import release as release
-from skvae.sources import SlicedRows, find_source, open_source
+from skvae.stores.containers import close_file
+from skvae.stores.sources import SlicedRows, find_source, open_source
 from skvae.warn import warn
 
 # Memory of the rows that are mixed at a time, and of those read at a time.
