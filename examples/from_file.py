@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anndata
 import matplotlib.pyplot as plt
+from sklearn.base import clone
 from sklearn.manifold import TSNE
 from sklearn.pipeline import make_pipeline
 
@@ -33,6 +34,7 @@ print(adata.obsm["X_betavsc"].shape, adata.uns["X_betavsc"]["params"]["betavsc__
 # Or from file to file: for more cells than memory holds, embeddings included.
 
 counts = RowStore(folder / "cells.h5ad")
+pipeline = clone(pipeline).fit(counts)
 Z = pipeline[-1].transform(pipeline[:-1].transform(counts), out=folder / "embedding.npy")
 print(Z.filename.name, Z.shape)
 

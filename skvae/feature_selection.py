@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
 
 from skvae.rows.checks import (
+    check_is_matrix,
     check_output_of_store,
     check_size,
     check_structure,
@@ -113,6 +114,7 @@ class VariableGeneSelector(SelectorMixin, BaseEstimator):
             If X holds fractions: normalised counts vary for other reasons.
         """
         self._validate_params()
+        check_is_matrix(X)
         store = find_store(X, maps=False)
         if store is None:
             check_structure(X)
@@ -143,6 +145,7 @@ class VariableGeneSelector(SelectorMixin, BaseEstimator):
             Of a store a store, whose genes are selected when its rows are read; but memory maps are loaded, unless in
             a `RowStore`.
         """
+        check_is_matrix(X)
         store = find_store(X, maps=False)
         if store is None:
             check_structure(X)

@@ -13,7 +13,7 @@ from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_non_negative, validate_data
 
-from skvae.rows.checks import check_output_of_store, check_structure, without_duplicates
+from skvae.rows.checks import check_is_matrix, check_output_of_store, check_structure, without_duplicates
 from skvae.stores import find_store
 from skvae.types import MatrixLike
 from skvae.warn import warn
@@ -78,6 +78,7 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             The estimator.
         """
         self._validate_params()
+        check_is_matrix(X)
         store = find_store(X, maps=False)
         if store is None:
             check_structure(X)
@@ -105,6 +106,7 @@ class LogNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             For negative counts.
         """
         self._validate_params()
+        check_is_matrix(X)
         store = find_store(X, maps=False)
         if store is not None:
             check_output_of_store(self)
@@ -225,6 +227,7 @@ def quality_control(
 
 def open_counts(counts):
     """Return the shape of counts, and a function that yields them validated, block by block, each time it is called."""
+    check_is_matrix(counts)
     store = find_store(counts)
     if store is None:
         check_structure(counts)

@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -155,22 +154,22 @@ class BaseEmbedding(TrainedEmbedding):
             If the loss becomes infinite or NaN: a ValueError that is a FloatingPointError.
         """
         device = self._check_parameters()
-        plain, fitted = with_plain_numbers(self), copy(self)
-        processes = find_processes(plain.distributed, device)
+        fitted = with_plain_numbers(self)
+        processes = find_processes(fitted.distributed, device)
         with processes.together():
             rows = fitted._learn_rows(X, batch, sample_weight)
             held_out = fitted._held_out_rows(X_val, batch_val, rows.covariates)
-        processes.check_alike(facts_of(plain, rows, held_out))
-        plan, own_rows = plain._plan(rows), processes.share(rows)
+        processes.check_alike(facts_of(fitted, rows, held_out))
+        plan, own_rows = fitted._plan(rows), processes.share(rows)
         with training_state():
-            gain = network_gain(plain, own_rows, device, processes)
+            gain = network_gain(fitted, own_rows, device, processes)
             plan = plan if gain > 0 else plan.shortest()
-            net = start_net(plain, own_rows, plan.n_steps, device, processes)
+            net = start_net(fitted, own_rows, plan.n_steps, device, processes)
             net.module_.choose_parts(uses_network=gain > 0, frees_projection=rows.covariates.width > 0)
             train(net, own_rows, plan, processes, held_out=held_out)
         set_learned(fitted, net, rows.covariates)
-        # in one step, so that an error or interrupt before it leaves all as it was
-        self.__dict__ = fitted.__dict__
+        # in one step, so that an error or interrupt before it leaves all as it was; parameters stay as they were given
+        self.__dict__ = {**vars(fitted), **self.get_params(deep=False)}
         warn_of_fit(self, gain)
         return self
 
@@ -218,26 +217,26 @@ class BaseEmbedding(TrainedEmbedding):
         """
         is_first = not hasattr(self, "net_")
         device = self._check_parameters()
-        plain, fitted = with_plain_numbers(self), copy(self)
-        processes = find_processes(plain.distributed, device)
+        fitted = with_plain_numbers(self)
+        processes = find_processes(fitted.distributed, device)
         with processes.together():
             if is_first:
                 rows = fitted._learn_rows(X, batch, sample_weight, levels=batches)
             else:
                 check_same_levels(batches, self.batches_)
                 rows = fitted._rows(X, batch, dtype=np.float32, sample_weight=sample_weight)
-        processes.check_alike(facts_of(plain, rows))
-        plan, own_rows = plain._plan(rows).one_epoch(), processes.share(rows)
+        processes.check_alike(facts_of(fitted, rows))
+        plan, own_rows = fitted._plan(rows).one_epoch(), processes.share(rows)
         with training_state():
             if is_first:
-                net = start_net(plain, own_rows, plan.n_steps, device, processes)
+                net = start_net(fitted, own_rows, plan.n_steps, device, processes)
             else:
                 # another net, so that this one stays as it is if training fails
-                net = copy_net(plain, self.net_, plain.verbose if processes.index == 0 else 0)
+                net = copy_net(fitted, self.net_, fitted.verbose if processes.index == 0 else 0)
             warn_of_late_steps(net)
             train(net, own_rows, plan, processes)
         set_learned(fitted, net, rows.covariates)
-        self.__dict__ = fitted.__dict__  # see fit
+        self.__dict__ = {**vars(fitted), **self.get_params(deep=False)}  # see fit
         return self
 
     def fit_transform(

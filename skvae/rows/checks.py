@@ -1,7 +1,9 @@
 """Checks of rows and of what comes with them, beyond those of scikit-learn."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
 from numbers import Integral
 
 import numpy as np
@@ -10,7 +12,8 @@ from sklearn.utils import check_array
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_sample_weight, check_non_negative, validate_data
 
-from skvae.stores import find_store
+from skvae.maps import check_maps
+from skvae.stores import RowStore, find_store
 from skvae.warn import warn
 
 FLOATS = (np.float64, np.float32)
@@ -33,6 +36,7 @@ def check_is_matrix(X):
 
     It says what to give instead, at once: numpy would take some of these apart, value by value, for minutes.
     """
+    check_maps(X)
     expected = matrix_in(X)
     if expected is not None:
         raise TypeError(f"X is of the type {type(X).__name__}; expected a matrix: {expected}.")
@@ -118,12 +122,14 @@ def check_rows(estimator, X, support, *, reset=True):
     least = 2 if reset else 1
     if store is None:
         check_structure(X)
-        X = validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=FLOATS, ensure_min_features=least)
+        with names_expected_of(X):
+            X = validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=FLOATS, ensure_min_features=least)
         X = without_duplicates(X)
         check_support(X, support, type(estimator).__name__)
         warn_of_values(X, support)
         return X
-    validate_data(estimator, store, skip_check_array=True, reset=reset)
+    with names_expected_of(store):
+        validate_data(estimator, store, skip_check_array=True, reset=reset)
     if store.shape[0] < 1 or store.shape[1] < least:
         raise ValueError(f"{store.name} has the shape {store.shape}; expected 1 row and {least} feature(s) or more.")
 
@@ -136,6 +142,15 @@ def check_rows(estimator, X, support, *, reset=True):
     checked = store.map(check_block)
     warn_of_values(checked[: store.block_size], support)
     return checked
+
+
+@contextmanager
+def names_expected_of(X):
+    """Let sparse rows and stores, which cannot have names of features, pass without scikit-learn's warning of that."""
+    with warnings.catch_warnings():
+        if issparse(X) or isinstance(X, RowStore):
+            warnings.filterwarnings("ignore", "X does not have valid feature names")
+        yield
 
 
 def check_size(X, estimator):
@@ -213,6 +228,7 @@ def check_shares(sample_weight, X):
     """Return the weight of each row in a mean, float64, ones for None."""
     if sample_weight is None:
         return np.broadcast_to(1.0, X.shape[:1])
+    check_maps(sample_weight)
     X = np.broadcast_to(0.0, X.shape[:1])  # its length is all that counts, and X may be a store
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if weights.sum() == 0:

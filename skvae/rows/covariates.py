@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from skvae.maps import check_maps
+
 # Levels, of which more must be at most half as many as the rows.
 N_FEW = 10
 
@@ -228,6 +230,7 @@ def check_column(batch, n_rows, name):
     """Return a value for each row, (n_rows,), numbers as such; a single one is that of all rows."""
     if np.ndim(batch) == 0:
         return np.repeat(check_column([batch], 1, name), n_rows)
+    check_maps(batch)
     name = called(batch, name)
     is_list = isinstance(batch, (list, tuple))
     # as objects, since numpy would make strings of what a list mixes, such as "nan"

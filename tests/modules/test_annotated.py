@@ -45,7 +45,7 @@ def test_uns_tells_the_estimator_and_its_parameters(adata):
     embed(adata, BetaVSC(beta=2.0, **SMALL), key_added="vsc")
     assert adata.uns["vsc"]["estimator"] == "BetaVSC"
     assert adata.uns["vsc"]["params"]["beta"] == 2.0
-    assert adata.uns["vsc"]["params"]["hidden_layer_sizes"] == "(8,)"
+    np.testing.assert_array_equal(adata.uns["vsc"]["params"]["hidden_layer_sizes"], [8])
 
 
 @pytest.mark.parametrize("estimator", [BetaVSC(**SMALL), make_pipeline(BetaVSC(code="sparse", **SMALL))])

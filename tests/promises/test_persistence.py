@@ -194,7 +194,7 @@ def test_a_list_given_for_a_parameter_may_change_after_fit(X, tmp_path):
 
 
 def test_an_array_that_a_file_cannot_hold_is_an_error(X, tmp_path):
-    days = np.arange("2020-01-01", "2020-04-30", dtype="datetime64[D]")
+    days = np.arange("2020-01-01", "2020-01-05", dtype="datetime64[D]")[np.arange(120) % 4]
     vae = BetaVAE(**SMALL).fit(X, batch=days)
     with pytest.raises(TypeError, match=r"cannot write an array of datetime64\[D\] to a file; expected numbers"):
         vae.save(tmp_path / "model")

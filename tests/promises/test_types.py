@@ -16,7 +16,7 @@ def functions_of(public):
     if inspect.isfunction(public):
         yield public
         return
-    for base in public.__mro__:
+    for base in (public if inspect.isclass(public) else type(public)).__mro__:
         if base.__module__.startswith("skvae"):
             for name, value in vars(base).items():
                 function = getattr(value, "fget", None) or getattr(value, "fn", None) or inspect.unwrap(value)
