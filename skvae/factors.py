@@ -38,6 +38,9 @@ MIN_VARIATION, MIN_VARIANCE = 1e-9, 1e-38
 # Share of the largest lambda under which one is rounding.
 MIN_SHARE = 1e-12
 
+# Share by which elements of an axis that are equal but for rounding may differ.
+MAX_ROUNDING = 1e-6
+
 # How much larger than the largest lambda of shuffled columns that of noise may be by chance, and the elements up to
 # which the columns are shuffled one by one.
 EDGE_MARGIN, MAX_SORTED = 1.1, 2**20
@@ -191,7 +194,7 @@ def factor_analysis(X, groups, n_groups, n_components, *, floor=None, keeps_mean
     variances = np.where(variances > MIN_SHARE * variances[0], variances, 0)  # rows of fewer dimensions have no others
     order = np.argsort(-variances[:n_components] / along, kind="stable")
     V, variances, along = V[:, order], variances[order], along[order]
-    V = V * np.where(np.take_along_axis(V, np.abs(V).argmax(axis=0)[np.newaxis], axis=0) < 0, -1, 1)
+    V = V * signs_of_largest(V)
     absent = n_components - len(order)
     widths = ((0, 0), (0, absent))
     return FactorAxes(
@@ -205,6 +208,13 @@ def factor_analysis(X, groups, n_groups, n_components, *, floor=None, keeps_mean
         edges=np.pad(edge / along, widths[1], constant_values=1),
         total=(variance * inverse(np.maximum(left, floor))).sum(),
     )
+
+
+def signs_of_largest(V):
+    """Return the sign of the largest element of each column of V, the first of those that differ by rounding alone."""
+    sizes = np.abs(V)
+    largest = (sizes >= (1 - MAX_ROUNDING) * sizes.max(axis=0)).argmax(axis=0)
+    return np.where(np.take_along_axis(V, largest[np.newaxis], axis=0) < 0, -1, 1)
 
 
 def choose_floor(X, n_components):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from skvae.factors import choose_floor, factor_analysis, regress, shrink, shuffle_columns
+from skvae.factors import choose_floor, factor_analysis, regress, shrink, shuffle_columns, signs_of_largest
 from skvae.supports import BINARY, COUNTS
 
 
@@ -69,3 +69,10 @@ def test_loadings_of_a_generalised_linear_model_are_found(support):
     found, constant, _, _ = regress(sparse.csr_array(X * 1.0), codes, np.zeros((3000, 1)), np.zeros(6), *support.link)
     np.testing.assert_allclose(found, loadings, atol=0.15)
     np.testing.assert_allclose(constant, intercepts, atol=0.15)
+
+
+def test_the_sign_of_an_axis_does_not_depend_on_rounding():
+    V = np.array([[1.0, 0.0], [-1.0, -2.0], [0.5, 1.0]])
+    rounded = V * (1 + 1e-12 * np.array([[-1], [1], [0]]))
+    np.testing.assert_array_equal(signs_of_largest(V), [1, -1])
+    np.testing.assert_array_equal(signs_of_largest(rounded), [1, -1])
