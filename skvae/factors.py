@@ -214,7 +214,7 @@ def signs_of_largest(V):
     """Return the sign of the largest element of each column of V, the first of those that differ by rounding alone."""
     sizes = np.abs(V)
     largest = (sizes >= (1 - MAX_ROUNDING) * sizes.max(axis=0)).argmax(axis=0)
-    return np.where(np.take_along_axis(V, largest[np.newaxis], axis=0) < 0, -1, 1)
+    return np.where(np.take_along_axis(V, largest[np.newaxis], axis=0)[0] < 0, -1, 1)
 
 
 def choose_floor(X, n_components):
