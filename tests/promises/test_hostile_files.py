@@ -190,6 +190,7 @@ def slow_writer(tmp_path):
     process.join()
 
 
+@pytest.mark.slow
 @every_writer
 def test_the_next_writer_removes_what_a_killed_one_has_left(write, slow_writer, X, tmp_path):
     (part,) = tmp_path.iterdir()
@@ -200,6 +201,7 @@ def test_the_next_writer_removes_what_a_killed_one_has_left(write, slow_writer, 
     assert os.listdir(tmp_path) == ["model"]
 
 
+@pytest.mark.slow
 @every_writer
 def test_what_a_living_process_writes_stays(write, slow_writer, X, tmp_path):
     (part,) = tmp_path.iterdir()
@@ -222,6 +224,7 @@ def write_often(path, number, n_times):
             part.write_bytes(bytes([number]) * 1000)
 
 
+@pytest.mark.slow
 def test_processes_that_write_one_file_at_once_do_not_disturb_each_other(tmp_path):
     Parallel(2)(delayed(write_often)(tmp_path / "model", number, 100) for number in range(2))
     assert os.listdir(tmp_path) == ["model"]
@@ -366,6 +369,7 @@ def of_jobs(function, n_jobs):
         return function()
 
 
+@pytest.mark.slow
 @without_threads
 @every_estimator
 @every_kind_of_rows
@@ -380,6 +384,7 @@ def test_fits_in_workers_are_those_of_one_process(rows, Estimator, X):
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 @every_kind_of_rows
 def test_transformers_in_workers_are_those_of_one_process(rows):
     X = large_rows(*rows)
@@ -397,6 +402,7 @@ def test_transformers_in_workers_are_those_of_one_process(rows):
             np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 @every_estimator
 @every_kind_of_rows
 def test_searches_in_workers_are_those_of_one_process(rows, Estimator):
