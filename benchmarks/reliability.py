@@ -17,19 +17,29 @@ ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- table by benchmarks/reliability.py -->\n", "<!-- end of table -->\n"
 MODULES = (
-    "test_hard_data",
-    "test_interrupts",
-    "test_resume",
-    "test_persistence",
-    "test_determinism",
-    "test_fuzzing",
-    "test_downloads",
-    "test_memory",
+    "promises/test_hard_data",
+    "promises/test_interrupts",
+    "promises/test_resume",
+    "promises/test_persistence",
+    "promises/test_determinism",
+    "promises/test_fuzzing",
+    "promises/test_downloads",
+    "promises/test_memory",
+    "promises/test_names",
+    "promises/test_process_state",
+    "promises/test_parameters_as_used",
+    "promises/test_foreign_types",
+    "promises/test_scorers",
+    "promises/test_hostile_files",
+    "modules/test_hostile_stores",
+    "promises/test_forged_files",
+    "processes/test_unlike_processes",
+    "promises/test_soak",
 )
 
 
 def file_of(module):
-    return f"tests/promises/{module}.py"
+    return f"tests/{module}.py"
 
 
 def promise_of(module):

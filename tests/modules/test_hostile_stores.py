@@ -1,4 +1,4 @@
-"""Files of matrices that lost a part, do not fit together, or hold what is legal and rare."""
+"""Files that lost a part, or whose parts do not fit together, are named in errors; what is legal and rare is read."""
 
 import gc
 import json
