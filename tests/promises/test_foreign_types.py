@@ -89,7 +89,7 @@ def test_what_holds_or_names_a_matrix_is_an_error_that_says_where_it_is(make, me
 
 
 def test_a_large_container_is_an_error_within_a_second():
-    adata = anndata.AnnData(sparse.random_array((3000, 20000), density=0.01, format="csr", rng=0))
+    adata = anndata.AnnData(sparse.random_array((3000, 20000), density=0.01, format="csr", random_state=0))
     start = time.perf_counter()
     for estimator in (BetaVAE(), LogNormalizer(), VariableGeneSelector()):
         with pytest.raises(TypeError, match=r"adata\.X"):

@@ -344,7 +344,7 @@ def test_a_checksum_of_rows_sees_the_last_bit_of_each_value(number, X):
 def large_rows(is_sparse, is_sorted=True):
     """Return rows of which joblib makes memory maps."""
     rng = np.random.default_rng(0)
-    X = sparse.random_array((300, 4000), density=0.3, format="csr", dtype=np.float32, rng=rng)
+    X = sparse.random_array((300, 4000), density=0.3, format="csr", dtype=np.float32, random_state=rng)
     X.data = np.ceil(X.data * 5)
     if not is_sparse:
         return X.toarray()

@@ -234,7 +234,7 @@ def test_what_no_embedding_can_be_added_to_is_an_error_before_training(adata, tm
 
 
 def test_columns_in_order_are_the_same_object():
-    X = sparse.random_array((5, 3), density=0.5, format="csr", rng=0)
+    X = sparse.random_array((5, 3), density=0.5, format="csr", random_state=0)
     assert align_features(X, ["a", "b", "c"], ["a", "b", "c"]) is X
 
 
