@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from joblib import Parallel, delayed, parallel_config
 from models import SMALL, every_estimator
 from scipy import sparse
@@ -417,8 +418,17 @@ def test_searches_in_workers_are_those_of_one_process(rows, Estimator):
     np.testing.assert_array_equal(*predicted)
 
 
+@pytest.fixture
+def one_thread():
+    """Compute as workers of joblib do: products of large layers are split among threads, which the last bits show."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
 @pytest.mark.slow
-def test_rows_larger_than_the_buffer_of_a_store_are_in_memory_for_workers_too():
+def test_rows_larger_than_the_buffer_of_a_store_are_in_memory_for_workers_too(one_thread):
     X = np.random.default_rng(0).normal(size=(128, 300_000)).astype(np.float32)
     assert X.nbytes > BUFFER_BYTES
     settings = {**FAST, "batch_size": 40, "init": "random"}
