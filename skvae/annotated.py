@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.names import align_features, check_names, known_names, learn_names, steps_of
+from skvae.names import align_features, check_unique, known_names, learn_names, steps_of
 from skvae.warn import warn
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def embed(
     try:
         check_is_fitted(estimator)
     except NotFittedError:
-        names = check_names(names)
+        names = check_unique(names)
         learn_names(estimator.fit(X, **metadata), names)
     else:
         X = as_known(X, names, estimator, missing)

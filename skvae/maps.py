@@ -15,11 +15,16 @@ def memory_map(array):
     return None
 
 
-def memory_maps(X):
-    """Return the memmaps whose memory an array, or the parts of a sparse matrix, share."""
+def arrays_of(X):
+    """Return X if it is an array, and the arrays of a sparse matrix."""
     parts = [getattr(X, name, None) for name in ("data", "indices", "indptr", "coords")] if sparse.issparse(X) else [X]
     arrays = [array for part in parts for array in (part if isinstance(part, tuple) else [part])]
-    return [mapped for mapped in map(memory_map, arrays) if mapped is not None]
+    return [array for array in arrays if isinstance(array, np.ndarray)]
+
+
+def memory_maps(X):
+    """Return the memmaps whose memory an array, or the parts of a sparse matrix, share."""
+    return [mapped for mapped in map(memory_map, arrays_of(X)) if mapped is not None]
 
 
 def check_maps(X, task="cannot read"):

@@ -35,7 +35,7 @@ def align_features(X, names, known, missing="error"):
     aligned : {ndarray, sparse matrix, RowStore} of shape (n_samples, n_features)
         X itself where the order is the same.
     """
-    names, known = check_names(names), np.asarray(known, dtype=object)
+    names, known = check_unique(names), np.asarray(known, dtype=object)
     if missing not in ("error", "zero"):
         raise ValueError(f"missing == {missing!r}, must be 'error' or 'zero'.")
     n_columns = np.shape(X)[1]
@@ -47,10 +47,10 @@ def align_features(X, names, known, missing="error"):
     columns = np.array([positions.get(name, -1) for name in known])
     check_missing(known[columns < 0], known, names, missing)
     store = find_store(X)
-    return take_columns(X, columns) if store is None else store.map(partial(take_columns, columns=columns))
+    return take_or_fill(X, columns) if store is None else store.map(partial(take_or_fill, columns=columns))
 
 
-def check_names(names):
+def check_unique(names):
     """Return names of features as an array of strings; raise a ValueError if one stands there twice."""
     names = np.asarray(names, dtype=object)
     unique, counts = np.unique(names.astype(str), return_counts=True)
@@ -80,7 +80,7 @@ def listed(names):
     return ", ".join(repr(str(name)) for name in names[:N_LISTED])
 
 
-def take_columns(X, columns):
+def take_or_fill(X, columns):
     """Return columns of X, zeros for -1, in X's format and its order in memory, on which last bits depend."""
     is_there = columns >= 0
     if not sparse.issparse(X):

@@ -110,6 +110,7 @@ def usual_state():
         yield
 
 
+@cache
 def accelerators():
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return [] if accelerator is None else [accelerator.type]

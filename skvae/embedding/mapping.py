@@ -6,10 +6,9 @@ from functools import partial
 
 import numpy as np
 import torch
-from scipy import sparse
 
 from skvae.files import open_output
-from skvae.maps import memory_map
+from skvae.maps import arrays_of, memory_map
 from skvae.rows.mapping import map_rows
 from skvae.state import threads_for, usual_state
 from skvae.stores import RowStore
@@ -63,16 +62,9 @@ def check_apart(out, X):
     """
     if not isinstance(out, np.ndarray):
         return
-    if any(shares_bytes(out, array) for array in arrays_of(X)):
+    source = X.source.X if isinstance(X, RowStore) else X
+    if any(shares_bytes(out, array) for array in arrays_of(source)):
         raise ValueError("out shares memory with X; expected an array, or a part of a file, of its own.")
-
-
-def arrays_of(X):
-    """Return the arrays that hold the rows of X."""
-    if isinstance(X, RowStore):
-        X = X.source.X
-    parts = [getattr(X, name, None) for name in ("data", "indices", "indptr")] if sparse.issparse(X) else [X]
-    return [part for part in parts if isinstance(part, np.ndarray)]
 
 
 def shares_bytes(one, other):
@@ -87,16 +79,12 @@ def write_together(out, shape, processes, Z, dtype):
     """Write what several processes have gathered to a file: one of them writes, and an error is that of all."""
     if isinstance(out, np.ndarray):
         raise ValueError("out is an array, must be a path or None with several processes: one of them writes.")
-    error = None
-    try:
+    with processes.together():
         if processes.index == 0:
             with open_output(out, shape, dtype) as target:
                 target[...] = Z
-    except OSError as raised:
-        error = raised
-    processes.raise_together(error)
 
 
-def inputs_of(covariates, batch):
-    """Return the covariates of a row of that batch, (1, C) of float32."""
-    return torch.from_numpy(covariates.inputs(covariates.encode(batch, 1)).astype(np.float32))
+def inputs_of(covariates, batch, name="batch"):
+    """Return the covariates of a row of that batch, (1, C) of float32; in messages the batch has that name."""
+    return torch.from_numpy(covariates.inputs(covariates.encode(batch, 1, name=name)).astype(np.float32))

@@ -17,7 +17,7 @@ from skvae.embedding.mapping import apply_model, inputs_of
 from skvae.embedding.saving import plain_state, read_estimator, set_state, write_estimator
 from skvae.objectives import elbo
 from skvae.rows.bounds import bounded_minibatches
-from skvae.rows.checks import FLOATS, check_feature_names, check_rows, check_shares, check_structure
+from skvae.rows.checks import FLOATS, check_feature_names, check_is_matrix, check_rows, check_shares, check_structure
 from skvae.rows.covariates import Covariates
 from skvae.rows.mapping import move
 from skvae.rows.rows import Rows
@@ -80,6 +80,7 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             `fit`; `denoise` gives each row its own.
         """
         check_is_fitted(self)
+        check_is_matrix(X)
         check_structure(X)
         Z = check_array(X, accept_sparse="csr", dtype=FLOATS, estimator=self, input_name="X")
         if Z.shape[1] != self._n_features_out:
@@ -125,10 +126,7 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 raise ValueError(
                     f"library_size == {library_size}, must be None for a likelihood that is not one of counts."
                 )
-        to = None
-        if to_batch is not None:
-            self._covariates.encode(to_batch, 1, name="to_batch")  # so that an error names it
-            to = inputs_of(self._covariates, to_batch)
+        to = None if to_batch is None else inputs_of(self._covariates, to_batch, "to_batch")
         function = partial(Autoencoder.denoise, total=library_size, to=to)
         return self._map_rows(function, X, batch, needs_batch=to is None or self.net_.module_.encodes_covariates)
 

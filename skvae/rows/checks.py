@@ -75,8 +75,7 @@ def check_output_of_store(estimator):
 
 
 def check_structure(X):
-    """Raise an error for what is no matrix, or is sparse with indices beyond its shape: these read foreign memory."""
-    check_is_matrix(X)
+    """Raise a ValueError if a sparse matrix has indices beyond its shape, which would read foreign memory."""
     if not issparse(X) or X.ndim != 2:
         return
     # each of another matrix of the same arrays, as a check may change it
@@ -122,13 +121,13 @@ def check_rows(estimator, X, support, *, reset=True):
     least = 2 if reset else 1
     if store is None:
         check_structure(X)
-        with names_expected_of(X):
+        with names_expected_of(X, estimator):
             X = validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=FLOATS, ensure_min_features=least)
         X = without_duplicates(X)
         check_support(X, support, type(estimator).__name__)
         warn_of_values(X, support)
         return X
-    with names_expected_of(store):
+    with names_expected_of(store, estimator):
         validate_data(estimator, store, skip_check_array=True, reset=reset)
     if store.shape[0] < 1 or store.shape[1] < least:
         raise ValueError(f"{store.name} has the shape {store.shape}; expected 1 row and {least} feature(s) or more.")
@@ -145,11 +144,13 @@ def check_rows(estimator, X, support, *, reset=True):
 
 
 @contextmanager
-def names_expected_of(X):
+def names_expected_of(X, estimator):
     """Let sparse rows and stores, which cannot have names of features, pass without scikit-learn's warning of that."""
+    if not hasattr(estimator, "feature_names_in_") or not (issparse(X) or isinstance(X, RowStore)):
+        yield
+        return
     with warnings.catch_warnings():
-        if issparse(X) or isinstance(X, RowStore):
-            warnings.filterwarnings("ignore", "X does not have valid feature names")
+        warnings.filterwarnings("ignore", "X does not have valid feature names")
         yield
 
 
@@ -216,7 +217,7 @@ def check_feature_names(estimator, feature_names):
 def check_weights(sample_weight, X):
     """Return how often an epoch visits each row, float64, ones for None."""
     weights = check_shares(sample_weight, X)
-    if weights.sum() < 1:
+    if sample_weight is not None and weights.sum() < 1:
         raise ValueError(
             f"sample_weight has the sum {weights.sum():.3g}, must be 1 or more: a weight is the number of times that "
             "an epoch visits the row. Zero weights alone leave none."

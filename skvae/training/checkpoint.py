@@ -145,13 +145,9 @@ class FitCheckpoint(Callback):
                 for name, generator in generators_of(net.session).items()
             },
         }
-        error = None
-        try:
+        with net.session.processes.together():
             if net.session.processes.index == 0:
                 write(self.path, KIND, state)
-        except Exception as raised:
-            error = raised
-        net.session.processes.raise_together(error)
 
 
 # Callbacks that keep nothing in themselves that a fit which goes on would miss.

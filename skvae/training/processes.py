@@ -36,11 +36,6 @@ class OneProcess:
     def check_alike(self, facts):
         """Raise a ValueError in every process unless a dict holds the same in each: they would wait for each other."""
 
-    def raise_together(self, error):
-        """Raise in every process if one has an error, instead of leaving the others waiting."""
-        if error is not None:
-            raise error
-
     def wrap(self, module):
         """Return the module such that its gradients are means over the processes."""
         return module
@@ -95,7 +90,11 @@ class ManyProcesses(OneProcess):
             yield
         except Exception as raised:
             error = raised
-        self.raise_together(error)
+        failed = self.add_up(torch.tensor(float(error is not None)))
+        if error is not None:
+            raise error
+        if failed:
+            raise RuntimeError("another process failed; its own message says why.")
 
     def check_alike(self, facts):
         others = self.collect(facts)
@@ -103,12 +102,6 @@ class ManyProcesses(OneProcess):
             values = [other.get(name) for other in others]
             if any(value != values[0] for value in values):
                 raise ValueError(f"the processes differ in {name}: {values}; expected one value.")
-
-    def raise_together(self, error):
-        failed = self.add_up(torch.tensor(float(error is not None)))
-        super().raise_together(error)
-        if failed:
-            raise RuntimeError("another process failed; its own message says why.")
 
     def wrap(self, module):
         return self.accelerator.prepare_model(module, device_placement=False)
