@@ -180,10 +180,10 @@ def factor_analysis(X, groups, n_groups, n_components, *, floor=None, keeps_mean
     if floor is None:
         share = choose_floor(X[np.linspace(0, n_rows - 1, min(n_rows, N_COMPARED)).astype(int)], n_components)
     floor = share * variance.mean()
-    edge, _ = edge_of_noise(shuffle_columns(X), mean, variance + floor, directions_of_noise(X))
+    edge, _ = edge_of_noise(shuffle_columns(X), mean, weigh(variance, floor), directions_of_noise(X))
     left, V = variance, random_directions(X, n_components + N_EXTRA)
     for n_iter in (N_FIRST, *[N_NEXT] * N_ROUNDS):
-        weights, noise = left + floor, np.maximum(left, floor)
+        weights, noise = weigh(left, floor), np.maximum(left, floor)
         variances, V = Whitened(X, means, groups, weights, keeps_means=keeps_means).leading(V, n_iter)
         squares = np.square(V.T[:n_components])
         # the features are weighted by more than their noise, so that along an axis it is less than 1
@@ -217,6 +217,11 @@ def signs_of_largest(V):
     return np.where(np.take_along_axis(V, largest[np.newaxis], axis=0)[0] < 0, -1, 1)
 
 
+def weigh(variance, floor):
+    """Return psi by which features are divided, 0 where they are constant: what is left of those is rounding."""
+    return np.where(variance > 0, variance + floor, 0)
+
+
 def choose_floor(X, n_components):
     """Return `NOISE_FLOOR`, or the one of the others with which there is much more structure in X.
 
@@ -227,7 +232,7 @@ def choose_floor(X, n_components):
     V, noise_V = random_directions(X, n_components + N_EXTRA), directions_of_noise(X)
     structure = {}
     for n_iter, floor in zip((N_FIRST, *[N_NEXT] * len(OTHER_FLOORS)), (NOISE_FLOOR, *OTHER_FLOORS), strict=True):
-        weights = variance + floor * variance.mean()
+        weights = weigh(variance, floor * variance.mean())
         variances, V = Whitened(X, means, one, weights).leading(V, n_iter)
         edge, noise_V = edge_of_noise(shuffled, mean, weights, noise_V, n_iter)
         above = variances[:n_components] / max(edge, np.finfo(np.float64).tiny)

@@ -76,3 +76,13 @@ def test_the_sign_of_an_axis_does_not_depend_on_rounding():
     rounded = V * (1 + 1e-12 * np.array([[-1], [1], [0]]))
     np.testing.assert_array_equal(signs_of_largest(V), [1, -1])
     np.testing.assert_array_equal(signs_of_largest(rounded), [1, -1])
+
+
+@pytest.mark.parametrize("constant", [1.0, 3.45584192e29, 1e150])
+def test_what_a_constant_feature_leaves_by_rounding_is_no_structure(linear, constant):
+    X, *_ = linear
+    with_constant = np.hstack([np.full((len(X), 1), constant), X[:, 1:]])
+    axes, expected = analyse(with_constant, 3), analyse(np.hstack([np.zeros((len(X), 1)), X[:, 1:]]), 3)
+    assert not axes.encoding[0].any()
+    np.testing.assert_allclose(axes.encoding, expected.encoding, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(axes.variances, expected.variances)
