@@ -38,3 +38,13 @@ def test_the_quality_benchmark_writes_its_results(tmp_path):
     assert all(0 < run[measured] <= 1 for row in rows for run in row["runs"] for measured in ("nmi", "ari", "f1"))
     assert "| wine |" in (tmp_path / "quality.md").read_text()
     assert (tmp_path / "quality.png").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_devices_finds_them_alike(tmp_path):
+    command = [sys.executable, ROOT / "benchmarks" / "device.py", tmp_path, "--parts", "correctness", "large"]
+    subprocess.run(command, check=True)
+    found = json.loads((tmp_path / "device.json").read_text())
+    assert found["correctness"]["configurations"] == 36
+    assert not found["correctness"]["failures"]
+    assert found["large"]["epochs"] == 8
