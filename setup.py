@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 EXTRAS = {
     "anndata": ["anndata", "h5py", "zarr"],
+    "cells": ["anndata", "h5py", "pandas", "skops", "zarr"],
     "dask": ["dask", "distributed"],
     "data": ["pooch", "rdata"],
     "distributed": ["accelerate"],
@@ -37,9 +38,10 @@ setup(
     long_description_content_type="text/markdown",
     license="BSD-3-Clause",
     packages=find_packages(include=["skvae", "skvae.*"]),
-    package_data={"skvae": ["py.typed"]},
+    package_data={"skvae": ["py.typed"], "skvae.report": ["*.css", "*.js"]},
     python_requires=">=3.11",
-    # The lower bounds are tested with constraints-oldest.txt, but torch's. tqdm, for progress bars, comes with skorch.
+    # The lower bounds are tested with constraints-oldest.txt, but torch's. tqdm, for progress bars,
+    # comes with skorch, joblib with scikit-learn.
     install_requires=[
         "matplotlib>=3.8",
         "numpy>=1.26",
@@ -48,6 +50,7 @@ setup(
         "skorch>=1.2",
         "torch>=2.6",
     ],
+    entry_points={"console_scripts": ["skvae = skvae.__main__:main"]},
     extras_require=EXTRAS,
     classifiers=[
         "Intended Audience :: Science/Research",

@@ -1,33 +1,29 @@
-"""Command line of the report's experiment: `python -m skvae --help`."""
+"""Command line: `skvae --help`, or `python -m skvae --help`."""
 
-import argparse
+import sys
 
-from skvae.experiment import DATASETS, MODELS, PRESETS, format_table, run_experiment, summarize
+from skvae.experiment.commands import parse, parse_transform
+
+# Exit codes: of bad input, and of Ctrl-C.
+BAD_INPUT, INTERRUPTED = 2, 130
+
+# What bad input, a full disk or a missing package raise; others are faults of the program.
+FAULTS = (ImportError, KeyError, MemoryError, OSError, ValueError)
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(
-        prog="python -m skvae",
-        description="Embed single cells with three autoencoders and PCA, draw them with t-SNE, cluster them with "
-        "k-means, and compare the clusters with the known types.",
-    )
-    parser.add_argument("--dataset", choices=DATASETS, default="simulated")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--preset", choices=PRESETS, default="default", help="settings of the models")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--max-epochs", type=positive_int, help="instead of the preset's")
-    parser.add_argument("--output-dir", default="skvae-results", help="default: %(default)s")
-    options = parser.parse_args(arguments)
-    runs = run_experiment(**vars(options))
-    print(format_table(summarize(runs, with_report=options.dataset == "pbmc3k")))
-    print(f"\nScores, embeddings and figures are in {options.output_dir}")
-
-
-def positive_int(text):
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value}, must be >= 1")
-    return value
+    """Run the command; `skvae transform` embeds new cells."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    is_transform = arguments[:1] == ["transform"]
+    command = parse_transform(arguments[1:]) if is_transform else parse(arguments)
+    try:
+        command.run()
+    except KeyboardInterrupt:
+        print(f"\nStopped. What is done is in {command.folder}: the same command goes on from there.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except FAULTS as error:
+        print(f"skvae: error: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
 
 
 if __name__ == "__main__":

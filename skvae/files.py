@@ -82,6 +82,13 @@ def replacing(path):
         lock.close()
 
 
+@contextmanager
+def writing(path):
+    """Give the name of a new file to write, as `replacing` does, and name `path` in errors of what writes it."""
+    with replacing(path) as part, task_in_errors(f"cannot write {path}"):
+        yield part
+
+
 def open_part(path, *, is_private):
     """Return the name of a new file beside `path`, and the file, locked until its writer closes it or dies."""
     while True:

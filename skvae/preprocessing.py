@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils import check_array
+from sklearn.utils import Bunch, check_array
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_non_negative, validate_data
 
@@ -209,6 +209,32 @@ def quality_control(
     >>> kept, genes = quality_control(cells.data, cells.feature_names)
     >>> X = cells.data[kept][:, genes]
     """
+    measured = measure_cells(counts, feature_names, min_cells=min_cells, mitochondrial=mitochondrial)
+    n_genes, totals = measured.n_genes, measured.totals
+    cells = (min_genes < n_genes) & (n_genes < max_genes) & (measured.mitochondrial < max_mitochondrial * totals)
+    return cells, measured.genes
+
+
+def measure_cells(counts: MatrixLike, feature_names: ArrayLike, *, min_cells: int, mitochondrial: str) -> Bunch:
+    """Measure what `quality_control` judges, of the genes that it keeps.
+
+    Parameters
+    ----------
+    counts : {array-like, sparse matrix, store} of shape (n_samples, n_features)
+        Raw counts, cells x genes. A store on disk is read twice, in blocks.
+    feature_names : array-like of str of shape (n_features,)
+        Names of the genes.
+    min_cells : int
+        Least number of cells a gene is seen in.
+    mitochondrial : str
+        How the names of mitochondrial genes begin.
+
+    Returns
+    -------
+    measured : Bunch
+        `genes`, the genes to keep, and of each cell `n_genes` that it expresses, its counts, `totals`, and those of
+        mitochondrial genes, `mitochondrial`.
+    """
     shape, read = open_counts(counts)
     names = np.asarray(feature_names, dtype=str)
     if names.shape != shape[1:]:
@@ -221,8 +247,7 @@ def quality_control(
             for block in read()
         ]
     )
-    cells = (min_genes < n_genes) & (n_genes < max_genes) & (mitochondrial_totals < max_mitochondrial * totals)
-    return cells, genes
+    return Bunch(genes=genes, n_genes=n_genes, totals=totals, mitochondrial=mitochondrial_totals)
 
 
 def open_counts(counts):

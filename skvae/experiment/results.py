@@ -1,14 +1,14 @@
-"""Results of an experiment: its table, its files and its figures."""
+"""Results of an experiment: its runs, its table, its files."""
 
-import csv
 import json
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
-from skvae import plotting
+from skvae.metrics import clustering_report
 
 # The scores of the report on PBMC 3k, of k-means on the t-SNE map.
 REPORT_SCORES = {
@@ -41,10 +41,16 @@ class Run:
         The embedded samples.
     maps : dict of int to ndarray
         Maps of the latent by t-SNE, by number of dimensions.
-    clusters : dict of str to fitted KMeans
+    clusters : dict of str to Clusters
         Of the 2-D map ("t-SNE") and of the latent ("latent").
     scores : dict of str to dict
-        `clustering_report` of the same.
+        `clustering_report` of the same; empty where no types are known.
+    loadings : ndarray of shape (n_components, n_features)
+        How much each feature changes along each dimension of the latent.
+    shares : ndarray of shape (n_components,)
+        The share of the variance that each dimension explains; empty where it is not known.
+    file : bytes
+        A pipeline with the fitted model, of `skops.io.dumps`; empty where skops is not installed.
     """
 
     model: str
@@ -56,6 +62,86 @@ class Run:
     maps: dict
     clusters: dict
     scores: dict
+    loadings: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    shares: np.ndarray = field(default_factory=lambda: np.empty(0))
+    file: bytes = b""
+
+    @classmethod
+    def make(cls, model, seed, fitted, maps, clusters, target):
+        """Put the results of the stages together, and score the clusters of the cells whose type is known."""
+        known = np.array([], int) if target is None else np.flatnonzero(target >= 0)
+        return cls(
+            model=model,
+            seed=seed,
+            parameters=json.loads(str(fitted["parameters"])),
+            fit_seconds=float(fitted["fit_seconds"]),
+            history=json.loads(str(fitted["history"])),
+            latent=fitted["latent"],
+            maps=maps,
+            clusters=clusters,
+            scores={
+                space: clustering_report(target[known], found.labels[known]) if len(known) else {}
+                for space, found in clusters.items()
+            },
+            **{name: fitted[name] for name in ("loadings", "shares") if name in fitted},
+            file=fitted.get("model_file", np.empty(0, np.uint8)).tobytes(),
+        )
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that an experiment found.
+
+    Parameters
+    ----------
+    design : Design
+    data : dict of ndarray
+        What `prepare` returned.
+    runs : list of Run
+    markers : dict of ndarray
+        Of the clusters of the first run.
+    seconds : dict of str to float
+        How long each step took.
+    warnings : dict of str to list of str
+        The texts of warnings, and which steps gave them.
+    """
+
+    design: Any
+    data: dict
+    runs: list[Run]
+    markers: dict
+    seconds: dict
+    warnings: dict
+
+    @property
+    def first(self) -> list[Run]:
+        """The runs of the first seed, which figures show."""
+        return [run for run in self.runs if run.seed == self.runs[0].seed]
+
+    @property
+    def clusters(self) -> np.ndarray:
+        """The clusters of the first run's latent, from 0 on."""
+        return self.runs[0].clusters["latent"].labels
+
+    @property
+    def cluster_names(self) -> list[str]:
+        """Their names, "1", "2" and so on."""
+        return [str(cluster + 1) for cluster in range(len(self.runs[0].clusters["latent"].centers))]
+
+    @property
+    def types(self) -> np.ndarray | None:
+        """The index of each cell's known type among `type_names`, -1 where it has none; None where none is known."""
+        return self.data.get("target")
+
+    @property
+    def type_names(self) -> list[str]:
+        return self.data["target_names"].tolist()
+
+    @property
+    def groups(self) -> tuple[np.ndarray, list[str]]:
+        """What colours points: the names of known types, None where a cell has none, or else of clusters; and all."""
+        index, names = (self.clusters, self.cluster_names) if self.types is None else (self.types, self.type_names)
+        return np.array([*names, None], dtype=object)[index], names
 
 
 def summarize(runs: list[Run], *, with_report: bool = False) -> list[list[str]]:
@@ -99,117 +185,6 @@ def format_table(rows):
     )
 
 
-def write_results(runs, cells, folder, *, dataset, preset):
-    """Write what the experiment found: `results.json`, `scores.csv`, `embeddings.npz` and the figures."""
-    results = {
-        "dataset": dataset,
-        "preset": preset,
-        "n_samples": cells.data.shape[0],
-        "n_features": cells.data.shape[1],
-        "versions": {package: version(package) for package in PACKAGES},
-        "runs": [
-            {
-                "model": run.model,
-                "seed": run.seed,
-                "parameters": run.parameters,
-                "fit_seconds": run.fit_seconds,
-                "scores": run.scores,
-                "history": run.history,
-            }
-            for run in runs
-        ],
-    }
-    (folder / "results.json").write_text(json.dumps(results, indent=1))
-    with open(folder / "scores.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["model", "seed", "k-means on", "fit_seconds", *METRICS])
-        writer.writerows(
-            [run.model, run.seed, space, run.fit_seconds, *scores.values()]
-            for run in runs
-            for space, scores in run.scores.items()
-        )
-    embeddings = {"target": cells.target, "target_names": cells.target_names}
-    for run in runs:
-        embeddings[f"{run.model}/{run.seed}/latent"] = run.latent
-        for n_dimensions, points in run.maps.items():
-            embeddings[f"{run.model}/{run.seed}/tsne{n_dimensions}d"] = points
-    np.savez_compressed(folder / "embeddings.npz", **embeddings)
-    for name, figure in draw(runs, cells).items():
-        figure.savefig(folder / f"{name}.png")
-
-
-def draw(runs, cells):
-    """Draw the figures of the report, from each model's first seed.
-
-    Returns
-    -------
-    figures : dict of str to Figure
-    """
-    first = [run for run in runs if run.seed == runs[0].seed]
-    trained = [run for run in first if run.history]
-    figures = {
-        "tsne_2d": draw_maps(first, cells, 2),
-        "tsne_3d": draw_maps(first, cells, 3, projection="3d"),
-        "clusters": draw_clusters(first, cells),
-        "scores": draw_scores(first),
-    }
-    if trained:
-        figures["activation"] = draw_activations(trained, cells)
-        figures["history"] = draw_histories(trained)
-    return figures
-
-
-def draw_maps(runs, cells, n_dimensions, projection=None):
-    figure, axes = plotting.make_figure(1, len(runs), projection=projection)
-    for ax, run in zip(axes[0], runs, strict=True):
-        artists = plotting.plot_embedding(ax, run.maps[n_dimensions], cells.target, cells.target_names, legend=False)
-        ax.set(title=run.model)
-    figure.legend(handles=artists, loc="outside right center", markerscale=3, frameon=False)
-    return figure
-
-
-def draw_clusters(runs, cells):
-    figure, axes = plotting.make_figure(len(runs), 2)
-    for row, run in zip(axes, runs, strict=True):
-        kmeans = run.clusters["t-SNE"]
-        artists = plotting.plot_clusters(
-            row,
-            run.maps[2],
-            cells.target,
-            kmeans.labels_,
-            kmeans.cluster_centers_,
-            cells.target_names,
-            legend=False,
-        )
-        row[0].set(ylabel=run.model)
-    types = artists[: len(cells.target_names)]
-    figure.legend(handles=types, loc="outside lower center", ncols=5, markerscale=3, frameon=False)
-    return figure
-
-
-def draw_scores(runs):
-    figure, [[ax]] = plotting.make_figure(1, 1, size=6)
-    rows = [(run, space) for run in runs for space in run.scores]
-    plotting.plot_scores(
-        ax,
-        np.array([[run.scores[space][metric] for metric in METRICS] for run, space in rows]),
-        [f"{run.model}, {space}" for run, space in rows],
-        list(METRICS.values()),
-    )
-    return figure
-
-
-def draw_activations(runs, cells):
-    figure, axes = plotting.make_figure(1, len(runs), size=5)
-    for ax, run in zip(axes[0], runs, strict=True):
-        figure.colorbar(plotting.plot_activation(ax, run.latent, cells.target, cells.target_names), ax=ax)
-        ax.set(title=run.model)
-    return figure
-
-
-def draw_histories(runs):
-    figure, axes = plotting.make_figure(1, len(runs))
-    for ax, run in zip(axes[0], runs, strict=True):
-        plotting.plot_history(ax, run.history)
-        ax.set(title=run.model)
-    return figure
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that results depend on."""
+    return {package: version(package) for package in PACKAGES}

@@ -1,28 +1,31 @@
-"""Runs: each embeds the cells with one model and one seed, maps and clusters them, and scores the clusters."""
+"""Experiments: models embed cells, t-SNE maps the embeddings, clusters of both are found and compared."""
 
-import itertools
-import time
+import shutil
+import tempfile
 from collections.abc import Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.cluster import KMeans
-from sklearn.manifold import TSNE
 
-from skvae.experiment.presets import DATASETS, MODELS, PREPROCESSING, make_model
-from skvae.experiment.results import Run, write_results
-from skvae.metrics import clustering_report
-from skvae.training.progress import progress_bar
+from skvae.experiment import stages
+from skvae.experiment.design import Design
+from skvae.experiment.log import Log
+from skvae.experiment.output import write_results
+from skvae.experiment.presets import MODELS, N_GENES, PROTOCOLS
+from skvae.experiment.results import Experiment, Run
+from skvae.experiment.schedule import perform_all
+from skvae.experiment.sources import DatasetSource
+from skvae.experiment.steps import remove_others
 from skvae.types import PathLike
-from skvae.warn import warn
 
-PERPLEXITY = 40
-N_INIT = 100
+# Where an experiment keeps the results of its steps, and what it says while it goes on, in its output folder.
+STEPS_FOLDER, LOG_FILE = "steps", "log.txt"
 
 
-def run(name, model, X, target, *, seed=0, map_dimensions=(2, 3), report=lambda _: None):
-    """Fit a model, map its latent with t-SNE, cluster both, and score the clusters.
+def run(name, model, X, target, *, seed=0, map_dimensions=(2, 3)):
+    """Fit a model, map its latent with t-SNE, cluster both, and score the clusters, by the protocol of the report.
 
     Parameters
     ----------
@@ -38,44 +41,86 @@ def run(name, model, X, target, *, seed=0, map_dimensions=(2, 3), report=lambda 
         Of t-SNE and k-means.
     map_dimensions : tuple of int, default=(2, 3)
         Dimensions of the t-SNE maps; 2 must be one.
-    report : callable, default does nothing
-        Called with the name of each step as it begins.
 
     Returns
     -------
     Run
     """
-    report("fit")
-    start = time.perf_counter()
-    model.fit(X)
-    fit_seconds = time.perf_counter() - start
-    latent = model.transform(X)
-    constant = not np.ptp(latent, axis=0).any()
-    if constant:
-        warn(f"{name}, seed {seed}: all dimensions of the latent collapsed, every cell has the same one.")
-    # On a constant the PCA that t-SNE starts from is NaN, and so is the map.
-    tsne = {"perplexity": PERPLEXITY, "init": "random" if constant else "pca", "random_state": seed}
-    maps = {}
-    for n_dimensions in map_dimensions:
-        report(f"t-SNE {n_dimensions}-D")
-        maps[n_dimensions] = TSNE(n_dimensions, **tsne).fit_transform(latent)
-    report("k-means")
-    n_types = len(np.unique(target))
+    protocol = PROTOCOLS["report"]
+    fitted = stages.fit_model(model, X)
+    latent, n_types = fitted["latent"], len(np.unique(target))
+    maps = {n: stages.map_latent(latent, n, protocol, seed) for n in map_dimensions}
     clusters = {
-        space: KMeans(n_types, n_init=N_INIT, random_state=seed).fit(points)
+        space: stages.k_means(points, n_types, protocol, seed)
         for space, points in (("t-SNE", maps[2]), ("latent", latent))
     }
-    return Run(
-        model=name,
-        seed=seed,
-        parameters=model.get_params(),
-        fit_seconds=fit_seconds,
-        history={term: values.tolist() for term, values in getattr(model, "history_", {}).items()},
-        latent=latent,
-        maps=maps,
-        clusters=clusters,
-        scores={space: clustering_report(target, kmeans.labels_) for space, kmeans in clusters.items()},
+    return Run.make(name, seed, fitted, maps, clusters, target)
+
+
+def perform(design: Design, folder: Path, *, n_jobs: int | None = None, verbose: bool = False) -> Experiment:
+    """Do what a design says, or find again what of it was done before.
+
+    Parameters
+    ----------
+    design : Design
+    folder : Path
+        Gets the results of the steps and the log.
+    n_jobs : int, default=None
+        Steps done at a time; None for as many as there are cores, or one where the source is too large for memory.
+    verbose : bool, default=False
+        Tell on stderr what is done.
+
+    Returns
+    -------
+    Experiment
+    """
+    steps_folder, log = folder / STEPS_FOLDER, Log(folder / LOG_FILE)
+    perform_steps = partial(perform_all, folder=steps_folder, log=log, verbose=verbose)
+    with log_of_stops(folder, log):
+        steps_folder.mkdir(parents=True, exist_ok=True)
+        prepared = design.preparation()
+        perform_steps([prepared], n_jobs=1)
+        data = prepared.result(steps_folder)
+        n_cells = int(data["shape"][0])
+        runs = design.runs(prepared, n_cells)
+        markers = design.markers(prepared, runs, n_cells)
+        steps = [*(step for run in runs for step in run.all()), markers]
+        # another process would need as much memory again
+        perform_steps(steps, n_jobs=1 if n_jobs is None and data["is_large"] else n_jobs)
+        remove_others(steps_folder, [prepared, *steps])
+    results = {step.what: step.result(steps_folder) for step in [prepared, *steps]}
+    return Experiment(
+        design=design,
+        data=data,
+        runs=[run.result(steps_folder, data.get("target")) for run in runs],
+        markers=markers.result(steps_folder),
+        seconds={what: float(result["step_seconds"]) for what, result in results.items()},
+        warnings=by_text(results),
     )
+
+
+@contextmanager
+def log_of_stops(folder, log):
+    """Write into the log why an experiment stops, or remove the folder if it is new and nothing was done in it."""
+    is_new = not folder.exists()
+    try:
+        yield
+    except BaseException as error:
+        with suppress(OSError):  # of a full disk
+            if is_new and not any((folder / STEPS_FOLDER).glob("*.npz")):
+                shutil.rmtree(folder)
+            else:
+                log.write(f"stopped by {type(error).__name__}: {error}")
+        raise
+
+
+def by_text(results):
+    """Return the warnings of steps, with the names of the steps that gave each."""
+    found: dict[str, list[str]] = {}
+    for what, result in results.items():
+        for text in result["step_warnings"].tolist():
+            found.setdefault(text, []).append(what)
+    return found
 
 
 def run_experiment(
@@ -86,6 +131,7 @@ def run_experiment(
     seeds: Sequence[int] = (0,),
     max_epochs: int | None = None,
     output_dir: PathLike | None = None,
+    n_jobs: int | None = None,
 ) -> list[Run]:
     """Run the experiment of the report: every model with every seed on one data set.
 
@@ -95,42 +141,34 @@ def run_experiment(
     models : sequence of str
         Keys of `MODELS`; all by default.
     preset : {"default", "report"}, default="default"
-        Settings of the models, and the preprocessing of the counts.
+        Settings of the models, the preprocessing of the counts, and how maps and clusters are made of an embedding.
     seeds : sequence of int, default=(0,)
         Of the models, of t-SNE and of k-means. Only the first seed's runs have a 3-D map.
     max_epochs : int, default=None
         Instead of the preset's.
     output_dir : str or path-like, default=None
-        Where to write `results.json`, `scores.csv`, `embeddings.npz` and the figures; nowhere if None.
+        Where to write the results; nowhere if None. What is done already in this folder, with the same settings, is
+        found again, so that an interrupted experiment goes on.
+    n_jobs : int, default=None
+        Steps done at a time, each in a process of its own with one thread; None for as many as there are cores. The
+        results do not depend on it.
 
     Returns
     -------
     runs : list of Run
         Model by model, seed by seed.
     """
-    if output_dir is not None:  # before hours of work, not after
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
-    cells = DATASETS[dataset]()
-    X = clone(PREPROCESSING[preset]).fit_transform(cells.data)
-    models, seeds = tuple(dict.fromkeys(models)), tuple(dict.fromkeys(seeds))
-    runs = []
-    try:
-        with progress_bar(len(models) * len(seeds), "run") as bar:
-            for name, seed in itertools.product(models, seeds):
-                model = make_model(name, preset, max_epochs=max_epochs, random_state=seed)
-                runs.append(
-                    run(
-                        name,
-                        model,
-                        X,
-                        cells.target,
-                        seed=seed,
-                        map_dimensions=(2, 3) if seed == seeds[0] else (2,),
-                        report=lambda step, what=f"{name}, seed {seed}": bar.set_description(f"{what}: {step}"),
-                    )
-                )
-                bar.update()
-    finally:  # also what an interrupted experiment has found
-        if output_dir is not None and runs:
-            write_results(runs, cells, Path(output_dir), dataset=dataset, preset=preset)
-    return runs
+    design = Design(
+        DatasetSource(dataset),
+        models=tuple(dict.fromkeys(models)),
+        preset=preset,
+        seeds=tuple(dict.fromkeys(seeds)),
+        max_epochs=max_epochs,
+        n_genes=N_GENES[preset],
+    )
+    if output_dir is None:
+        with tempfile.TemporaryDirectory() as folder:
+            return perform(design, Path(folder), n_jobs=n_jobs).runs
+    experiment = perform(design, Path(output_dir), n_jobs=n_jobs)
+    write_results(experiment, Path(output_dir))
+    return experiment.runs

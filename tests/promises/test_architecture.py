@@ -18,8 +18,11 @@ FLOORS = (
     {"files", "networks"},
     {"autoencoder", "likelihoods", "persistence", "stores"},
     {"names", "rows", "types"},
-    {"annotated", "datasets", "feature_selection", "metrics", "plotting", "preprocessing", "training"},
-    {"callbacks", "embedding"},
+    {
+        *("annotated", "datasets", "feature_selection", "markers", "metrics"),
+        *("plotting", "preprocessing", "reading", "training"),
+    },
+    {"callbacks", "embedding", "report"},
     {"estimators"},
     {"__init__", "experiment"},
     {"__main__"},

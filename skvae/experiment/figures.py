@@ -1,0 +1,112 @@
+"""Figures of an experiment, from each model's first seed."""
+
+import numpy as np
+
+from skvae import plotting
+from skvae.experiment.results import METRICS
+
+
+def draw(experiment):
+    """Draw the figures of the report, those of known types where there are any.
+
+    Returns
+    -------
+    figures : dict of str to Figure
+    """
+    figures = {"tsne_2d": draw_maps(experiment, 2), "tsne_3d": draw_maps(experiment, 3, projection="3d")}
+    if experiment.types is not None:
+        figures |= {"clusters": draw_clusters(experiment), "scores": draw_scores(experiment)}
+    if any(run.history for run in experiment.first):
+        figures |= {"activation": draw_activations(experiment), "history": draw_histories(experiment)}
+    return figures
+
+
+def draw_maps(experiment, n_dimensions, projection=None, n_columns=None):
+    """Draw the map of each model, all in one row or in as many as columns need."""
+    runs = experiment.first
+    n_columns = min(n_columns or len(runs), len(runs))
+    figure, axes = plotting.make_figure(-(-len(runs) // n_columns), n_columns, projection=projection)
+    for ax in axes.flat[len(runs) :]:
+        ax.set_axis_off()
+    for ax, run in zip(axes.flat, runs, strict=False):
+        artists = plotting.plot_embedding(ax, run.maps[n_dimensions], *experiment.groups, legend=False)
+        ax.set(title=run.model)
+    figure.legend(handles=artists, loc="outside right center", markerscale=3, frameon=False)
+    return figure
+
+
+def draw_clusters(experiment):
+    runs, (labels, names) = experiment.first, experiment.groups
+    figure, axes = plotting.make_figure(len(runs), 2)
+    for row, run in zip(axes, runs, strict=True):
+        found = run.clusters["t-SNE"]
+        artists = plotting.plot_clusters(row, run.maps[2], labels, found.labels, found.centers, names, legend=False)
+        row[0].set(ylabel=run.model)
+    figure.legend(handles=artists[: len(names)], loc="outside lower center", ncols=5, markerscale=3, frameon=False)
+    return figure
+
+
+def draw_scores(experiment):
+    figure, [[ax]] = plotting.make_figure(1, 1, size=6)
+    rows = [(run, space) for run in experiment.first for space in run.scores]
+    plotting.plot_scores(
+        ax,
+        np.array([[run.scores[space][metric] for metric in METRICS] for run, space in rows]),
+        [f"{run.model}, {space}" for run, space in rows],
+        list(METRICS.values()),
+    )
+    return figure
+
+
+def draw_activations(experiment):
+    trained = [run for run in experiment.first if run.history]
+    figure, axes = plotting.make_figure(1, len(trained), size=5)
+    for ax, run in zip(axes[0], trained, strict=True):
+        figure.colorbar(plotting.plot_activation(ax, run.latent, *experiment.groups), ax=ax)
+        ax.set(title=run.model)
+    return figure
+
+
+def draw_histories(experiment):
+    trained = [run for run in experiment.first if run.history]
+    figure, axes = plotting.make_figure(1, len(trained))
+    for ax, run in zip(axes[0], trained, strict=True):
+        plotting.plot_history(ax, run.history)
+        ax.set(title=run.model)
+    return figure
+
+
+def draw_quality(experiment):
+    """Draw histograms of what quality control judges, with its bounds."""
+    data = experiment.data
+    panels = {
+        "genes": (data["n_genes"], [data["min_genes"], data["max_genes"]], "log"),
+        "counts": (data["totals"], [], "log"),
+        "mitochondrial share": (data["mitochondrial"], [data["max_mitochondrial"]], "linear"),
+    }
+    figure, axes = plotting.make_figure(1, len(panels))
+    for ax, (name, (values, bounds, scale)) in zip(axes[0], panels.items(), strict=True):
+        values = values[values > 0] if scale == "log" else values
+        edges = np.geomspace if scale == "log" else np.linspace
+        low, high = (values.min(), values.max()) if len(values) else (0, 1)
+        ax.hist(values, bins=edges(low, max(high, low + 1e-9), 60), color=plotting.COLORS[1])
+        for bound in bounds:
+            ax.axvline(float(bound), color=plotting.COLORS[0], linestyle="--")
+        ax.set(xlabel=f"{name} of a cell", ylabel="cells", xscale=scale)
+    return figure
+
+
+def draw_heat_map(experiment, n_markers=4):
+    """Draw the mean expression of the first markers of each cluster in all clusters."""
+    found = experiment.markers
+    means, names = found["means"][:, :, :n_markers], found["names"][:, :n_markers]
+    means = means.reshape(len(means), -1)
+    shares = means / np.maximum(means.max(axis=0), np.finfo(np.float64).tiny)
+    figure, [[ax]] = plotting.make_figure(1, 1, size=1)
+    figure.set_size_inches(max(6, 0.22 * shares.shape[1] + 1.5), max(2.5, 0.28 * len(shares) + 1.4))
+    image = ax.imshow(shares, cmap="viridis", vmin=0, vmax=1, aspect="auto")
+    ax.set_xticks(range(shares.shape[1]), names.ravel().tolist(), rotation=90)
+    ax.set_yticks(range(len(shares)), experiment.cluster_names)
+    ax.set(ylabel="cluster")
+    figure.colorbar(image, ax=ax, label="share of the largest mean")
+    return figure

@@ -1,0 +1,62 @@
+"""The order of steps: each after those that it needs, independent ones side by side."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from joblib import Parallel, cpu_count, delayed
+
+from skvae.experiment.log import Log, Progress
+from skvae.experiment.steps import Step
+
+
+def perform_all(
+    steps: Iterable[Step], folder: Path, *, log: Log, n_jobs: int | None = None, verbose: bool = False
+) -> None:
+    """Do all steps, and those that they need, that have no result in the folder yet.
+
+    Each is done on one thread by one process, so that the cores are never asked for more than they have.
+
+    Parameters
+    ----------
+    steps : iterable of Step
+    folder : Path
+        Of the results.
+    log : Log
+    n_jobs : int, default=None
+        Steps done at a time, each in a process of its own; 1 for one after the other in this one. None for as many as
+        there are cores.
+    verbose : bool, default=False
+        Tell on stderr what is done.
+    """
+    missing = [step for step in with_needs(steps) if not step.is_done(folder)]
+    progress = Progress(missing, verbose)
+    while missing:
+        ready = [step for step in missing if all(need.is_done(folder) for need in step.needs)]
+        ready.sort(key=lambda step: -step.cost)  # the longest first, so that the cores are done at the same time
+        n_side_by_side = min(n_jobs or cpu_count(), len(ready))
+        progress.begin(ready[:n_side_by_side])
+        if n_side_by_side == 1:
+            done = (perform(step, folder, log) for step in ready)
+        else:
+            parallel = Parallel(n_side_by_side, return_as="generator_unordered", pre_dispatch=n_side_by_side)
+            done = parallel(delayed(perform)(step, folder, log) for step in ready)
+        waiting = list(ready)
+        for key in done:
+            step = next(step for step in waiting if step.key == key)
+            waiting.remove(step)
+            progress.end(step, waiting[:n_side_by_side])
+        missing = [step for step in missing if step not in ready]
+
+
+def perform(step, folder, log):
+    """Do a step; return its key, as the step itself would be copied between processes once more."""
+    step.perform(folder, log)
+    return step.key
+
+
+def with_needs(steps: Iterable[Step]) -> Sequence[Step]:
+    """Return the steps and all that they need, each once."""
+    found: dict[str, Step] = {}
+    for step in steps:
+        found |= {need.key: need for need in with_needs(step.needs)} | {step.key: step}
+    return list(found.values())
