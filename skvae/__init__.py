@@ -4,6 +4,7 @@ from skvae.annotated import embed
 from skvae.datasets import fetch_pbmc3k, make_single_cell_counts
 from skvae.estimators import AutoencoderEmbedding, BetaVAE, BetaVSC
 from skvae.feature_selection import VariableGeneSelector
+from skvae.markers import find_markers
 from skvae.metrics import clustering_report, elbo_scorer, embedding_scorer, sparsity
 from skvae.preprocessing import LogNormalizer, quality_control
 from skvae.stores import RowStore
@@ -25,6 +26,7 @@ __all__ = [
     "embed",
     "embedding_scorer",
     "fetch_pbmc3k",
+    "find_markers",
     "make_single_cell_counts",
     "quality_control",
     "sparsity",

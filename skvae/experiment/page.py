@@ -7,8 +7,8 @@ import numpy as np
 from skvae.experiment.figures import draw_heat_map, draw_histories, draw_maps, draw_quality, draw_scores
 from skvae.experiment.log import format_seconds
 from skvae.experiment.output import write_text
+from skvae.experiment.program import write_program
 from skvae.experiment.results import METRICS, Experiment, summarize, versions
-from skvae.experiment.sources import FileSource
 from skvae.report import (
     Code,
     Document,
@@ -228,28 +228,8 @@ def section_of_work(experiment, line):
         [
             Code(line, "shell"),
             Paragraph("The embedding by itself, in Python:"),
-            Code(program(experiment)),
+            Code(write_program(experiment)),
             Folded("Times", [Table(["step", "time"], rows)]),
             Paragraph(literal(packages)),
         ],
-    )
-
-
-def program(experiment):
-    """Return lines of Python that fit the same model."""
-    source, run, design = experiment.design.source, experiment.runs[0], experiment.design
-    estimator = {"autoencoder": "AutoencoderEmbedding", "beta-vae": "BetaVAE", "beta-vsc": "BetaVSC", "pca": "PCA"}
-    name = estimator[run.model]
-    origin = "sklearn.decomposition" if name == "PCA" else "skvae"
-    if isinstance(source, FileSource):
-        read = f"cells = read_cells({source.path!r})\ncounts = cells.counts"
-        start = "from skvae.reading import read_cells\n"
-    else:
-        function = "make_single_cell_counts(random_state=0)" if source.dataset == "simulated" else "fetch_pbmc3k()"
-        read, start = f"counts = {function}.data", f"from skvae import {function.partition('(')[0]}\n"
-    select = f"VariableGeneSelector({design.n_genes}), " if design.n_genes else ""
-    return (
-        f"{start}from sklearn.pipeline import make_pipeline\nfrom {origin} import {name}\n"
-        f"from skvae import LogNormalizer, VariableGeneSelector\n\n{read}\n"
-        f"Z = make_pipeline({select}LogNormalizer(), {name}(random_state={run.seed})).fit_transform(counts)"
     )

@@ -10,7 +10,9 @@ from sklearn.pipeline import make_pipeline
 from skvae.datasets import fetch_pbmc3k, make_single_cell_counts
 from skvae.estimators import AutoencoderEmbedding, BetaVAE, BetaVSC
 from skvae.feature_selection import VariableGeneSelector
+from skvae.likelihoods import LIKELIHOODS
 from skvae.preprocessing import LogNormalizer
+from skvae.supports import REAL
 
 DATASETS = {"simulated": lambda: make_single_cell_counts(random_state=0), "pbmc3k": fetch_pbmc3k}
 
@@ -88,6 +90,11 @@ PROTOCOLS = {
     ),
     "report": Protocol(),
 }
+
+
+def takes_counts(likelihood: str | None, name: str) -> bool:
+    """Return whether a model with that likelihood, None for its own, is fitted to counts, not to their logarithms."""
+    return likelihood is not None and name != "pca" and LIKELIHOODS[likelihood].support is not REAL
 
 
 def make_model(

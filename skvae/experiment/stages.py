@@ -11,11 +11,9 @@ from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 
-from skvae.experiment.presets import PROTOCOLS, Protocol, make_model
-from skvae.likelihoods import LIKELIHOODS
+from skvae.experiment.presets import PROTOCOLS, Protocol, make_model, takes_counts
 from skvae.names import learn_names
 from skvae.preprocessing import LogNormalizer
-from skvae.supports import REAL
 from skvae.warn import warn
 
 # Neighbours among which a cell is put that was not mapped itself, and the deviation of the points from which t-SNE
@@ -41,19 +39,19 @@ def fit(data, *, model, preset, likelihood, max_epochs, seed):
     """Fit a model to the counts that were prepared; return its embedding, what it learned, and itself as a file."""
     counts, batch = matrix_of(data), data.get("batch")
     estimator = make_model(model, preset, max_epochs=max_epochs, likelihood=likelihood, random_state=seed)
-    takes = getattr(estimator, "likelihood", "gaussian")
-    steps = [LogNormalizer()] if LIKELIHOODS[takes].support is REAL else []
+    steps = [] if takes_counts(likelihood, model) else [LogNormalizer()]
     X = steps[0].fit_transform(counts) if steps else counts
     has_batches = batch is not None and hasattr(estimator, "encode_batch")
     fitted = fit_model(estimator, X, batch if has_batches else None)
     if not np.ptp(fitted["latent"], axis=0).any():
         warn("all dimensions of the latent collapsed, every cell has the same one.")
+    shares = getattr(estimator, "explained_variance_ratio_", None)  # None after a random start
     pipeline = make_pipeline(*steps, estimator)
     learn_names(pipeline, data["genes"].astype(object))
     return {
         **fitted,
         "loadings": loadings_of(estimator, X, batch if has_batches else None),
-        "shares": np.asarray(getattr(estimator, "explained_variance_ratio_", ())),
+        "shares": np.empty(0) if shares is None else shares,
         "model_file": as_file(pipeline),
     }
 

@@ -6,9 +6,13 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.metrics import pairwise_distances_argmin
 
+import skvae
 from skvae import LogNormalizer, clustering_report, experiment, make_single_cell_counts
 from skvae.__main__ import main
-from skvae.experiment import MODELS, REPORT_SCORES, make_model, run, run_experiment, summarize
+from skvae.experiment import MODELS, REPORT_SCORES, make_model, run, run_experiment, stages, summarize
+from skvae.experiment.commands import parse
+from skvae.experiment.program import write_program
+from skvae.experiment.run import perform
 
 FIGURES = {"tsne_2d.png", "tsne_3d.png", "clusters.png", "scores.png", "activation.png", "history.png"}
 FILES = {
@@ -211,3 +215,16 @@ def test_the_report_runs_on_its_own_cells(tmp_path, capsys):
           "--output-dir", str(tmp_path)])  # fmt: skip
     assert "report's t-SNE" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} >= FIGURES
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--preset", "report"], ["--likelihood", "nb"], ["--models", "pca"], ["--genes", "50"]]
+)
+def test_the_program_in_the_report_embeds_to_the_same_numbers(tiny, options, tmp_path, monkeypatch):
+    monkeypatch.setattr(skvae, "make_single_cell_counts", lambda random_state: tiny_cells())
+    monkeypatch.setattr(stages, "map_latent", lambda latent, n_dimensions, *_: latent[:, :n_dimensions])
+    command = parse(["--max-epochs", "1", "--n-jobs", "1", "--models", "beta-vae", *options])
+    experiment = perform(command.design, tmp_path, n_jobs=1)
+    found: dict = {}
+    exec(write_program(experiment), found)
+    np.testing.assert_array_equal(found["Z"], experiment.runs[0].latent)
