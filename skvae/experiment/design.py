@@ -122,6 +122,6 @@ class Design:
         return StepsOfRun(name, seed, fitted, maps, {"t-SNE": on_map, "latent": latent})
 
     def markers(self, prepared: Step, runs: list[StepsOfRun], n_cells: int) -> Step:
-        settings = {name: prepared.settings[name] for name in ("source", "about")}
+        settings = {name: prepared.settings[name] for name in ("source", "files")}
         needs = (runs[0].clusters["latent"], prepared)
         return Step(f"{runs[0].model}: markers", mark, settings, needs, COSTS["markers"] * n_cells / 1000)

@@ -49,6 +49,7 @@ def draw_clusters(experiment):
 def draw_scores(experiment):
     figure, [[ax]] = plotting.make_figure(1, 1, size=6)
     rows = [(run, space) for run in experiment.first for space in run.scores]
+    figure.set_size_inches(6, 0.5 * len(rows) + 1)
     plotting.plot_scores(
         ax,
         np.array([[run.scores[space][metric] for metric in METRICS] for run, space in rows]),
@@ -93,7 +94,18 @@ def draw_quality(experiment):
         for bound in bounds:
             ax.axvline(float(bound), color=plotting.COLORS[0], linestyle="--")
         ax.set(xlabel=f"{name} of a cell", ylabel="cells", xscale=scale)
+        if scale == "log":
+            ticks = round_numbers(*ax.get_xlim())
+            ax.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+            ax.set_xticks([], minor=True)
     return figure
+
+
+def round_numbers(low, high):
+    """Return 1, 2, 5, 10 and so on between two bounds."""
+    powers = 10.0 ** np.arange(0, np.ceil(np.log10(max(high, 10))))
+    numbers = np.outer(powers, [1, 2, 5]).ravel()
+    return numbers[(low <= numbers) & (numbers <= high)]
 
 
 def draw_heat_map(experiment, n_markers=4):

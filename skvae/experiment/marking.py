@@ -10,7 +10,7 @@ from skvae.preprocessing import LogNormalizer
 N_MARKERS, MIN_TESTED = 100, 200
 
 
-def mark(clustered, data, *, source, about):  # noqa: ARG001, `about` is what the result depends on
+def mark(clustered, data, *, source, files):  # noqa: ARG001, the result depends on what is in the files
     """Find the markers of clusters, and the mean of log-normalised counts of each of them in each cluster."""
     counts, labels = read(source), clustered["labels"]
     rows, columns = np.flatnonzero(data["kept_cells"]), np.flatnonzero(data["kept_genes"])

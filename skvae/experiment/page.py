@@ -59,7 +59,7 @@ def compose(experiment: Experiment, line: str) -> Document:
     ]
     return Document(
         experiment.design.source.name,
-        f"{n_cells:,} cells, embedded by {name_of(experiment.runs[0])} of {n_genes:,} genes",
+        f"{n_cells:,} cells, embedded by {name_of(experiment.runs[0])} from {n_genes:,} genes",
         [section for section in sections if section is not None],
     )
 
@@ -103,7 +103,9 @@ def section_of_maps(experiment):
     ]
     if len(experiment.first) > 1:
         alt = f"Maps of the embeddings of {' and '.join(name_of(run) for run in experiment.first)}"
-        elements.append(Picture(draw_maps(experiment, 2, n_columns=2), alt, "The same of each model."))
+        elements.append(
+            Picture(draw_maps(experiment, 2, n_columns=2), alt, "The maps in two dimensions of all models.")
+        )
     return Section("Maps", elements)
 
 

@@ -25,21 +25,21 @@ def settings_of(source, bounds: Bounds | None, n_genes: int | None) -> dict[str,
     """Return the settings of `prepare` as plain values, those of the files that it reads among them."""
     return {
         "source": [type(source).__name__, asdict(source)],
-        "about": source.about(),
+        "files": source.files(),
         "bounds": None if bounds is None else asdict(bounds),
         "n_genes": n_genes,
     }
 
 
-def prepare(*, source, about, bounds, n_genes):  # noqa: ARG001, `about` is what the result depends on
+def prepare(*, source, files, bounds, n_genes):  # noqa: ARG001, the result depends on what is in the files
     """Read counts, drop cells and genes by quality control, and select genes.
 
     Parameters
     ----------
     source : (str, dict)
         Key of `SOURCES`, and settings.
-    about : dict
-        Of the source.
+    files : list
+        Sizes and times of the files that are read.
     bounds : dict or None
         Of quality control; None keeps all.
     n_genes : int or None

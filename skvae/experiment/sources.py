@@ -1,8 +1,8 @@
 """Sources of cells: the data sets of the package, and a user's file."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from scipy import sparse
@@ -58,8 +58,8 @@ class Source(Protocol):
     def read(self) -> Counts:
         """Read the counts."""
 
-    def about(self) -> dict[str, Any]:
-        """Return plain values on which what is read depends."""
+    def files(self) -> list[tuple[str, int, int]]:
+        """Return the name, size and time of each file that is read: a changed one is read anew."""
 
     def annotated(self, kept: np.ndarray) -> "AnnData":
         """Return the cells that were kept with all that is known of them, in memory."""
@@ -75,8 +75,8 @@ class DatasetSource:
     def name(self) -> str:
         return TITLES.get(self.dataset, self.dataset)
 
-    def about(self) -> dict[str, Any]:
-        return asdict(self)
+    def files(self) -> list[tuple[str, int, int]]:
+        return []
 
     def read(self) -> Counts:
         cells = presets.DATASETS[self.dataset]()
@@ -122,12 +122,10 @@ class FileSource:
     def name(self) -> str:
         return Path(self.path).name
 
-    def about(self) -> dict[str, Any]:
-        """Return the settings, and the sizes and times of the files that are read."""
+    def files(self) -> list[tuple[str, int, int]]:
         path = Path(self.path)
         files = [file for file in sorted(path.rglob("*")) if file.is_file()] if path.is_dir() else [path]
-        stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
-        return asdict(self) | {"path": str(path.absolute()), "files": stats}
+        return [(str(file.absolute()), *size_and_time(file)) for file in files if file.exists()]
 
     def read(self) -> Counts:
         from skvae.reading import check_counts, read_cells
@@ -174,6 +172,11 @@ class FileSource:
                 f"--batch {key}: {obs[key].isna().sum()} cells of {self.path} have none; expected one each."
             )
         return obs[key]
+
+
+def size_and_time(file):
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def index_of(labels):

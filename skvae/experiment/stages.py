@@ -11,6 +11,7 @@ from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 
+from skvae.clustering import MixtureClustering
 from skvae.experiment.presets import PROTOCOLS, Protocol, make_model, takes_counts
 from skvae.names import learn_names
 from skvae.preprocessing import LogNormalizer
@@ -28,11 +29,18 @@ class Clusters:
     Parameters
     ----------
     labels : ndarray of int of shape (n_samples,)
+        From 0 on.
     centers : ndarray of shape (n_clusters, n_dimensions)
     """
 
     labels: np.ndarray
     centers: np.ndarray
+
+    @classmethod
+    def by_size(cls, labels, centers):
+        """Return clusters numbered by their sizes, the largest first."""
+        order = np.argsort(-np.bincount(labels, minlength=len(centers)), kind="stable")
+        return cls(np.argsort(order)[labels], centers[order])
 
 
 def fit(data, *, model, preset, likelihood, max_epochs, seed):
@@ -155,7 +163,7 @@ def start_of_map(latent, n_dimensions, protocol):
 
 def k_means(points, n_clusters, protocol, seed):
     kmeans = KMeans(n_clusters, n_init=protocol.n_init, random_state=seed).fit(points)
-    return Clusters(kmeans.labels_, kmeans.cluster_centers_)
+    return Clusters.by_size(kmeans.labels_, kmeans.cluster_centers_)
 
 
 def cluster_latent(fitted, data, *, n_clusters, preset, seed):
@@ -173,7 +181,8 @@ def cluster_map(drawn, clustered, *, preset, seed):
 
 
 def cluster(points, n_clusters, protocol, seed):
-    """Cluster points by k-means, or by the rule that chooses how many clusters there are."""
+    """Cluster points by k-means, or by a mixture whose number of components is found."""
     if n_clusters is not None:
         return k_means(points, min(n_clusters, len(np.unique(points, axis=0))), protocol, seed)
-    raise NotImplementedError
+    labels = MixtureClustering(random_state=seed).fit_predict(points)
+    return Clusters(labels, np.array([points[labels == label].mean(axis=0) for label in range(labels.max() + 1)]))
