@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClusterMixin, clone
+from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.cluster import DBSCAN
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
@@ -21,42 +22,47 @@ from skvae.warn import warn
 MAX_ROWS = 5000
 
 # Share of the variance of the first principal axis that an axis needs to be looked at, and share of the mean variance
-# of these that is added to each component's, so that none shrinks to a few rows in a plane.
+# of these that is added to each Gaussian's, so that none shrinks to a few rows in a plane.
 LEAST_SHARE = 0.01
 
-# Numbers of clusters in a row that do not lower the BIC, after which no more are tried.
+# Numbers of Gaussians in a row that do not lower the BIC, after which no more are tried.
 PATIENCE = 3
 
 # Starts of each mixture, of which the likeliest is taken.
 N_STARTS = 3
 
+# Steps uphill from a mean to a mode, most of them; the last one is this share of the smallest standard deviation.
+MAX_STEPS, LAST_STEP = 2000, 1e-6
+
 
 class MixtureClustering(ClusterMixin, BaseEstimator):
-    """Cluster by the mixture of Gaussians, each with a covariance of its own, whose number has the lowest BIC.
+    """Cluster by the modes of the density, which is that of the mixture of Gaussians with the lowest BIC.
 
-    Numbers are tried from 1 on, until three more in a row do not lower the Bayesian information criterion (BIC). A
-    number that is given is taken instead. Clusters are numbered by size, the largest is 0.
+    Each Gaussian has a covariance of its own. Their number is tried from 1 on, until three more in a row do not lower
+    the Bayesian information criterion (BIC). Gaussians from whose means one comes uphill to the same mode are one
+    cluster, so that a cluster may be skewed or have long tails. If the number of clusters is given, each is one
+    Gaussian. Clusters are numbered by size: the largest is 0.
 
     Parameters
     ----------
     n_clusters : int, default=None
-        Number of clusters; None for that of the lowest BIC.
+        Number of clusters; None to choose it.
     max_clusters : int, default=30
-        Largest number that is tried, and never more than one for each two samples.
+        Largest number of Gaussians that is tried; never more than one for each two samples.
     random_state : int, RandomState instance or None, default=None
-        Seed of the starts of the mixtures, and of the 5000 rows from which they are learned where there are more. An
-        int makes the clusters reproducible.
+        Seed of the starts of the mixtures, and of the 5000 samples from which they are learned where there are more.
+        An int makes the clusters reproducible.
 
     Attributes
     ----------
     labels_ : ndarray of int of shape (n_samples,)
         The cluster of each sample, from 0, the largest, to `n_clusters_` - 1.
     n_clusters_ : int
-        Number of clusters: at most that given, as a component in which no sample is likeliest is none.
+        Number of clusters; less than that given where a Gaussian is the likeliest one of no sample.
     bic_ : ndarray
-        BIC of the mixtures of 1, 2, ... components that were tried; empty if the number was given. Lower is better.
+        BIC of the mixtures of 1, 2, ... Gaussians that were tried, lower is better; empty if the number was given.
     mixture_ : GaussianMixture
-        Its components are the clusters, of `(Z - center_) @ axes_.T`.
+        The mixture, of `(Z - center_) @ axes_.T`.
     center_ : ndarray of shape (`n_features_in_`,)
         Mean of Z.
     axes_ : ndarray of shape (n_axes, `n_features_in_`)
@@ -75,14 +81,14 @@ class MixtureClustering(ClusterMixin, BaseEstimator):
 
     Notes
     -----
-    A cluster is a group that is about Gaussian in Z. Long gradients are cut into several, and types that nearly touch
-    may be one. The BIC asks for more evidence than a few samples can give: of groups of less than about ten samples,
-    or in Z of ten noisy features and less than a hundred samples, expect fewer clusters than groups. Samples that have
-    no structure are one cluster.
+    Samples without structure are one cluster; types that nearly touch may be one, too. The BIC asks for more evidence
+    than a few samples can give: in Z of ten features that all vary, and of less than a hundred samples, expect fewer
+    clusters than groups.
 
     References
     ----------
     Fraley & Raftery 2002, "Model-based clustering, discriminant analysis, and density estimation", JASA 97.
+    Li, Ray & Lindsay 2007, "A nonparametric statistical approach to clustering via mode identification", JMLR 8.
 
     Examples
     --------
@@ -144,15 +150,17 @@ class MixtureClustering(ClusterMixin, BaseEstimator):
         self.center_, self.axes_ = principal_axes(rows)
         Y = self._project(rows)
         if self.n_clusters is None:
-            mixture, self.bic_ = best_mixture(Y, self.max_clusters, seed)
+            self.mixture_, self.bic_ = best_mixture(Y, self.max_clusters, seed)
+            cluster_of = find_modes(self.mixture_)
         else:
-            mixture, self.bic_ = fit_mixture(Y, self.n_clusters, seed), np.empty(0)
-        found = mixture.predict(self._project(Z))
-        sizes = np.bincount(found, minlength=mixture.n_components)
+            self.mixture_, self.bic_ = fit_mixture(Y, self.n_clusters, seed), np.empty(0)
+            cluster_of = np.arange(self.n_clusters)
+        self._members = np.eye(1 + cluster_of.max())[cluster_of]  # Gaussians x clusters
+        sizes = np.bincount(self.predict(X), minlength=self._members.shape[1])
         order = np.argsort(-sizes, kind="stable")
-        self.mixture_ = take_components(mixture, order[sizes[order] > 0])
-        self.n_clusters_ = self.mixture_.n_components
-        self.labels_ = np.argsort(order)[found]
+        self._members = self._members[:, order[sizes[order] > 0]]
+        self.n_clusters_ = self._members.shape[1]
+        self.labels_ = self.predict(X)
         return self
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -171,7 +179,7 @@ class MixtureClustering(ClusterMixin, BaseEstimator):
         check_is_fitted(self)
         check_is_matrix(X)
         Z = validate_data(self, X, dtype=np.float64, reset=False)
-        return self.mixture_.predict(self._project(Z))
+        return (self.mixture_.predict_proba(self._project(Z)) @ self._members).argmax(axis=1)
 
     def _project(self, Z):
         return (Z - self.center_) @ self.axes_.T
@@ -207,10 +215,20 @@ def fit_mixture(Y, n_components, seed):
         return mixture.fit(Y)
 
 
-def take_components(mixture, order):
-    """Return a mixture of some components of another, in that order."""
-    taken = clone(mixture).set_params(n_components=len(order))
-    for name in ("means_", "covariances_", "precisions_", "precisions_cholesky_"):
-        setattr(taken, name, getattr(mixture, name)[order])
-    taken.weights_ = mixture.weights_[order] / mixture.weights_[order].sum()
-    return taken
+def find_modes(mixture):
+    """Return the mode of the density to which one comes uphill from the mean of each Gaussian, as a number from 0."""
+    precisions = mixture.precisions_
+    pulls = np.einsum("kij,kj->ki", precisions, mixture.means_)
+    least = np.sqrt(mixture.reg_covar)  # no Gaussian has a smaller standard deviation, nor modes less distance
+    points = mixture.means_
+    for _ in range(MAX_STEPS):
+        weights = mixture.predict_proba(points)
+        before, points = points, solve(np.tensordot(weights, precisions, axes=1), weights @ pulls)
+        if np.abs(points - before).max() < LAST_STEP * least:
+            break
+    return DBSCAN(eps=least, min_samples=1).fit_predict(points)
+
+
+def solve(matrices, vectors):
+    """Return x of A x = b for each A, (n, d, d), and b, (n, d)."""
+    return np.linalg.solve(matrices, vectors[..., np.newaxis])[..., 0]

@@ -12,6 +12,7 @@ from skvae.version import VERSION
 # Columns of `markers.csv`, by their names in `find_markers`.
 OF_MARKERS = {
     "names": "gene",
+    "auc": "auc",
     "z": "z",
     "p_adjusted": "p_adjusted",
     "log2_fold_change": "log2_fold_change",

@@ -112,14 +112,20 @@ def section_of_maps(experiment):
 def section_of_clusters(experiment):
     found, names = experiment.markers, experiment.cluster_names
     sizes = np.bincount(experiment.clusters, minlength=len(names))
-    how = "as many as known types" if experiment.types is not None else "as many as were found"
+    how = (
+        "as many as known types"
+        if experiment.types is not None
+        else "as many as lower the BIC of a mixture of Gaussians"
+    )
     if experiment.design.n_clusters is not None:
         how = "as many as were asked for"
     elements: list[Element] = [
         Paragraph(
             f"Clusters of the embedding of {name_of(experiment.runs[0])}, {how}. Markers are genes that the cells of a "
-            "cluster express more than the others, by the Wilcoxon rank-sum test of log-normalised counts. As the "
-            "clusters were found in the same counts, they order genes, and do not prove that a cluster is one."
+            "cluster express more than the others, in the order of the area under the ROC curve (AUC): the probability "
+            "that a cell of the cluster expresses a gene more than another cell. z and p are those of the Wilcoxon "
+            "rank-sum test of log-normalised counts; as the clusters were found in the same counts, they do not prove "
+            "that a cluster is one."
         )
     ]
     if "names" not in found:
@@ -152,6 +158,7 @@ def table_of_markers(experiment):
         [
             cluster,
             found["names"][i, j],
+            f"{found['auc'][i, j]:.3f}",
             f"{found['z'][i, j]:.1f}",
             f"{found['log2_fold_change'][i, j]:.1f}",
             f"{found['share_in'][i, j]:.0%}",
@@ -161,7 +168,7 @@ def table_of_markers(experiment):
         for i, cluster in enumerate(experiment.cluster_names)
         for j in range(min(N_NAMED, found["names"].shape[1]))
     ]
-    header = ["cluster", "gene", "z", "log2 fold change", "in the cluster", "outside", "adjusted p"]
+    header = ["cluster", "gene", "AUC", "z", "log2 fold change", "in the cluster", "outside", "adjusted p"]
     return Table(header, rows, "`markers.csv` holds more of them.")
 
 

@@ -19,7 +19,7 @@ FLOORS = (
     {"autoencoder", "likelihoods", "persistence", "stores"},
     {"names", "rows", "types"},
     {
-        *("annotated", "datasets", "feature_selection", "markers", "metrics"),
+        *("annotated", "clustering", "datasets", "feature_selection", "markers", "metrics"),
         *("plotting", "preprocessing", "reading", "training"),
     },
     {"callbacks", "embedding", "report"},
