@@ -66,6 +66,7 @@ def read_cells(
     Parameters
     ----------
     path : str or path-like
+        The file or folder.
     layer : str, default=None
         The matrix to read where a file holds several: a layer, "raw" for that of `adata.raw` with its own genes, or of
         CellRanger 2 the genome.
