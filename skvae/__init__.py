@@ -6,6 +6,7 @@ from skvae.estimators import AutoencoderEmbedding, BetaVAE, BetaVSC
 from skvae.feature_selection import VariableGeneSelector
 from skvae.markers import find_markers
 from skvae.metrics import clustering_report, elbo_scorer, embedding_scorer, sparsity
+from skvae.names import align_features
 from skvae.preprocessing import LogNormalizer, quality_control
 from skvae.stores import RowStore
 from skvae.training.checkpoint import FitCheckpoint
@@ -21,6 +22,7 @@ __all__ = [
     "LogNormalizer",
     "RowStore",
     "VariableGeneSelector",
+    "align_features",
     "clustering_report",
     "elbo_scorer",
     "embed",

@@ -130,7 +130,7 @@ def as_known(X, names, estimator, missing):
     """Return X with the variables that a fitted estimator knows, in their order."""
     known = known_names(estimator)
     if known is not None:
-        return align_features(X, names, known, missing)
+        return align_features(X, names, known, missing=missing)
     warn(
         f"{type(estimator).__name__} was fitted without the names of its features, so that the variables of adata are "
         "taken in their order; expected an estimator that embed, or a data frame, was fitted with.",

@@ -1,9 +1,28 @@
+import os
+from functools import partial
+from pathlib import Path
+
+import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy
+from models import SMALL
 from scipy import sparse
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
 
-from skvae import LogNormalizer, VariableGeneSelector, make_single_cell_counts
+from skvae import (
+    BetaVAE,
+    LogNormalizer,
+    RowStore,
+    VariableGeneSelector,
+    embed,
+    fetch_pbmc3k,
+    make_single_cell_counts,
+)
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +140,239 @@ def test_normalised_counts_warn(counts):
 
 def test_log_normalised_selected_counts_stay_sparse(counts):
     assert sparse.issparse(LogNormalizer().fit_transform(VariableGeneSelector(n_top=100).fit_transform(counts)))
+
+
+def test_sums_beyond_the_integers_of_float32_are_exact():
+    counts = np.random.default_rng(0).integers(10**5, 10**6, size=(300, 6))
+    assert counts.sum(axis=0).min() > 2**24
+    expected = VariableGeneSelector().fit(counts).residual_variances_
+    np.testing.assert_array_equal(VariableGeneSelector().fit(counts.astype(np.float32)).residual_variances_, expected)
+
+
+# The genes of scanpy
+
+
+def simulated():
+    cells = make_single_cell_counts(1200, 5000, n_batches=3, random_state=0)
+    return cells.data, {"batch": cells.batch, "type": cells.target}
+
+
+def real(path):
+    file = np.load(path)
+    parts = file["data"].astype(float), file["indices"].astype(np.int32), file["indptr"]
+    counts = sparse.csr_array(parts, shape=tuple(file["shape"]))
+    return counts, {name: file[name] for name in ("batch", "type") if name in file}
+
+
+CELLS = {"simulated": simulated}
+if "SKVAE_CELLS" in os.environ:
+    paths = Path(os.environ["SKVAE_CELLS"]).glob("*.npz")
+    CELLS |= {path.stem: partial(real, path) for path in paths}
+
+every_set = pytest.mark.parametrize("cells", CELLS.values(), ids=CELLS)
+
+
+def genes_of_scanpy(counts, n_top, batch=None, *, stable):
+    """Return the selection of scanpy, whose sort takes of equal genes the first if it is made `stable`."""
+    adata = anndata.AnnData(sparse.csr_matrix(counts.astype(float)))
+    adata.obs["batch"] = np.zeros(len(adata)) if batch is None else batch
+    options = {"n_top_genes": n_top, "batch_key": None if batch is None else "batch", "inplace": False}
+    with pytest.MonkeyPatch.context() as patch:
+        if stable:
+            patch.setattr(np, "argsort", partial(np.argsort, kind="stable"))
+        return scanpy.experimental.pp.highly_variable_genes(adata, **options)
+
+
+def assert_genes_are_those_of_scanpy(counts, batch, n_top, *, stable):
+    selector = VariableGeneSelector(n_top).fit(counts, batch=batch)
+    expected = genes_of_scanpy(counts, n_top, batch, stable=stable)
+    np.testing.assert_array_equal(selector.get_support(), expected["highly_variable"])
+    np.testing.assert_allclose(selector.residual_variances_, expected["residual_variances"], rtol=1e-9, atol=1e-12)
+
+
+def few(counts):
+    """Return a number of genes that there is a choice of."""
+    return 2000 if counts.shape[1] > 3000 else 500
+
+
+@every_set
+def test_the_genes_are_those_of_scanpy(cells):
+    counts, _ = cells()
+    assert_genes_are_those_of_scanpy(counts, None, few(counts), stable=False)
+
+
+@every_set
+def test_the_genes_within_batches_at_random_are_those_of_scanpy(cells):
+    counts, _ = cells()
+    batch = np.random.default_rng(0).choice(["a", "b", "c"], counts.shape[0], p=[0.2, 0.3, 0.5])
+    assert_genes_are_those_of_scanpy(counts, batch, few(counts), stable=False)
+
+
+@pytest.mark.filterwarnings("ignore:in . of the . batches fewer than n_top")
+@every_set
+def test_the_genes_within_batches_and_types_are_those_of_scanpy_but_for_the_order_of_equal_ones(cells):
+    counts, columns = cells()
+    for column in columns.values():  # in small types many genes vary alike, such as those of a single count in a cell
+        assert_genes_are_those_of_scanpy(counts, column, few(counts), stable=True)
+
+
+@pytest.fixture(scope="module")
+def pbmc3k():
+    return fetch_pbmc3k()
+
+
+@pytest.mark.pbmc
+@pytest.mark.parametrize("kind", ["none", "random", "type"])
+def test_the_genes_of_pbmc3k_are_those_of_scanpy(kind, pbmc3k):
+    labels = np.random.default_rng(0).choice(["a", "b", "c"], 2638, p=[0.2, 0.3, 0.5])
+    batch = {"none": None, "random": labels, "type": pbmc3k.target}[kind]
+    assert_genes_are_those_of_scanpy(pbmc3k.data, batch, 2000, stable=kind == "type")
+
+
+def test_of_genes_that_vary_alike_the_first_are_those_of_scanpy():
+    counts = np.repeat(np.random.default_rng(0).poisson(1.0, size=(60, 4)), 40, axis=1)
+    assert_genes_are_those_of_scanpy(counts, None, 60, stable=True)
+    # as it is, scanpy takes as many of each gene, but others
+    chosen, others = (genes_of_scanpy(counts, 60, stable=stable)["highly_variable"] for stable in (True, False))
+    np.testing.assert_array_equal(*(taken.to_numpy().reshape(4, 40).sum(axis=1) for taken in (chosen, others)))
+
+
+@pytest.mark.filterwarnings("ignore:in 1 of the 2 batches fewer than n_top")
+@pytest.mark.parametrize("row", [0, 149])
+def test_a_batch_of_a_row_counts_as_in_scanpy(counts, row):
+    for label in (0, 2):  # the first batch and the last one
+        batch = np.where(np.arange(150) == row, label, 1)
+        assert_genes_are_those_of_scanpy(counts, batch, 50, stable=True)
+
+
+# Batches
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return np.array(["a", "b", "c"])[np.arange(150) % 3]
+
+
+def test_the_variance_is_the_mean_of_those_within_batches_that_are_as_large(counts, batch):
+    variances = [VariableGeneSelector().fit(counts[batch == label]).residual_variances_ for label in "abc"]
+    selector = VariableGeneSelector(20).fit(counts, batch=batch)
+    np.testing.assert_allclose(selector.residual_variances_, np.mean(variances, axis=0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("one", [None, "a", 3, ["a"] * 150])
+def test_a_single_batch_is_none(counts, one):
+    expected = VariableGeneSelector(20).fit(counts)
+    selector = VariableGeneSelector(20).fit(counts, batch=one)
+    np.testing.assert_array_equal(selector.residual_variances_, expected.residual_variances_)
+    np.testing.assert_array_equal(selector.ranks_, expected.ranks_)
+    np.testing.assert_array_equal(selector.ranks_, np.argsort(np.argsort(-selector.residual_variances_, kind="stable")))
+
+
+@pytest.mark.parametrize(
+    "make", [list, pd.Series, pd.Categorical, lambda batch: np.unique(batch, return_inverse=True)[1]]
+)
+def test_labels_may_be_of_any_kind(counts, batch, make):
+    expected = VariableGeneSelector(20).fit(counts, batch=batch).ranks_
+    np.testing.assert_array_equal(VariableGeneSelector(20).fit(counts, batch=make(batch)).ranks_, expected)
+
+
+def test_genes_are_not_selected_because_batches_differ_in_them():
+    rng = np.random.default_rng(0)
+    laboratory, kind = rng.integers(2, size=(2, 600))
+    means = np.ones((600, 400))
+    means[:, :10] += 4 * laboratory[:, np.newaxis]
+    means[:, 10:20] += 2 * kind[:, np.newaxis]
+    counts = rng.poisson(means)
+    np.testing.assert_array_equal(VariableGeneSelector(10).fit(counts).get_support(indices=True), range(10))
+    selector = VariableGeneSelector(10).fit(counts, batch=laboratory)
+    np.testing.assert_array_equal(selector.get_support(indices=True), range(10, 20))
+
+
+@pytest.mark.parametrize("make", [sparse.csc_array, sparse.coo_array, lambda counts: counts.toarray()])
+def test_batches_of_any_matrix_give_the_same_genes(counts, batch, make):
+    expected = VariableGeneSelector(20).fit(counts, batch=batch)
+    selector = VariableGeneSelector(20).fit(make(counts), batch=batch)
+    np.testing.assert_array_equal(selector.residual_variances_, expected.residual_variances_)
+
+
+@pytest.mark.parametrize("order", [np.arange(150), np.argsort(np.arange(150) % 3, kind="stable")])
+def test_a_store_is_read_twice_in_blocks(counts, batch, order):
+    X = counts[order].toarray()
+    store = RowStore(h5py.File.in_memory().create_dataset("X", data=X), block_size=16)
+    read = []
+
+    def seen(rows):
+        read.append(len(rows))
+        return rows
+
+    watched = store.map(seen)
+    read.clear()
+    selector = VariableGeneSelector(20).fit(watched, batch=batch[order])
+    assert max(read) <= 16
+    assert sum(read) <= 2 * 150 + 2 * 16  # and the first block, for its type and for fractions
+    expected = VariableGeneSelector(20).fit(X, batch=batch[order])
+    np.testing.assert_allclose(selector.residual_variances_, expected.residual_variances_, rtol=1e-12)
+    np.testing.assert_array_equal(selector.get_support(), expected.get_support())
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (["a", "b"], "batch and X have inconsistent numbers of samples, 2 and 150"),
+        (["a"] * 149 + [None], "batch contains NaN, None or infinity in 1 of 150 rows, the first of them row 149"),
+        ([1] * 149 + ["1"], "batch mixes types"),
+        (np.linspace(0, 1, 150), "which is no integer"),
+        (np.arange(150), "batch has 150 levels in 150 rows"),
+        (np.ones((150, 2)), r"batch has the shape \(150, 2\)"),
+    ],
+)
+def test_bad_batches_are_errors(counts, bad, message):
+    with pytest.raises(ValueError, match=message):
+        VariableGeneSelector().fit(counts, batch=bad)
+
+
+def test_a_batch_in_which_too_few_genes_vary_is_warned_about(counts):
+    batch = np.array(["a"] * 148 + ["b", "c"])
+    message = (
+        r"in 2 of the 3 batches fewer than n_top = 50 genes vary, such as 0 in one of 1 row\(s\), .* expected more"
+    )
+    with pytest.warns(UserWarning, match=message) as caught:
+        VariableGeneSelector(50).fit(counts, batch=batch)
+    assert caught[0].filename == __file__
+    VariableGeneSelector(200).fit(counts, batch=batch)  # takes all genes, so that there is nothing to warn of
+
+
+@pytest.fixture
+def routing():
+    with config_context(enable_metadata_routing=True):
+        yield
+
+
+@pytest.mark.usefixtures("routing")
+def test_a_pipeline_routes_batches_to_the_selection_and_to_the_model(counts, batch):
+    vae = BetaVAE(**SMALL).set_fit_request(batch=True)
+    pipeline = make_pipeline(VariableGeneSelector(100).set_fit_request(batch=True), LogNormalizer(), vae)
+    Z = pipeline.fit(counts, batch=batch).transform(counts)
+    expected = VariableGeneSelector(100).fit(counts, batch=batch)
+    np.testing.assert_array_equal(pipeline[0].ranks_, expected.ranks_)
+    np.testing.assert_array_equal(pipeline[-1].batches_, ["a", "b", "c"])
+    X = LogNormalizer().fit_transform(expected.transform(counts))
+    np.testing.assert_array_equal(Z, BetaVAE(**SMALL).fit_transform(X, batch=batch))
+    np.testing.assert_array_equal(clone(pipeline).fit(counts, batch=batch).transform(counts), Z)
+
+
+@pytest.mark.usefixtures("routing")
+def test_embed_gives_the_selection_a_column(counts, batch):
+    adata = anndata.AnnData(counts, obs=pd.DataFrame({"donor": batch}, index=[f"cell {row}" for row in range(150)]))
+    vae = BetaVAE(**SMALL).set_fit_request(batch=True).set_transform_request(batch=True)
+    pipeline = make_pipeline(VariableGeneSelector(100).set_fit_request(batch=True), LogNormalizer(), vae)
+    embed(adata, pipeline, batch_key="donor")
+    np.testing.assert_array_equal(pipeline[0].ranks_, VariableGeneSelector(100).fit(counts, batch=batch).ranks_)
+
+
+def test_selecting_at_once_takes_a_batch_too(counts, batch):
+    selector = VariableGeneSelector(20)
+    chosen = selector.fit_transform(counts, batch=batch)
+    np.testing.assert_array_equal(chosen.toarray(), counts.toarray()[:, selector.ranks_ < 20])
+    assert not np.array_equal(chosen.toarray(), VariableGeneSelector(20).fit_transform(counts).toarray())
+    assert not hasattr(clone(selector), "ranks_")

@@ -5,15 +5,25 @@ from itertools import product
 import anndata
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 from models import SMALL
 from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from skorch.callbacks import Callback
 
-from skvae import BetaVAE, LogNormalizer, RowStore, VariableGeneSelector, embed, make_single_cell_counts
-from skvae.names import align_features, known_names
+from skvae import (
+    BetaVAE,
+    LogNormalizer,
+    RowStore,
+    VariableGeneSelector,
+    align_features,
+    embed,
+    make_single_cell_counts,
+)
+from skvae.names import known_names
 
 CELLS = make_single_cell_counts(120, 80, library_size=400, random_state=0)
 ORDER = np.random.default_rng(0).permutation(80)
@@ -262,9 +272,141 @@ def test_columns_of_a_store_are_taken_when_rows_are_read(tmp_path):
     [
         ((["a", "b"], ["a"]), "2 names for the 3 features of X; expected one for each"),
         ((["a", "b", "a"], ["a"]), "1 names of features are there more than once, such as 'a'"),
-        ((["a", "b", "c"], ["a"], "mean"), "missing == 'mean', must be 'error' or 'zero'"),
+        ((None, ["a"]), "names is None; expected a name for each of the 3 features of X: only data frames and AnnData"),
+        (("a", ["a"]), "1 names for the 3 features of X"),
+        ((["a", "b", "c"], ["d", "a"]), "1 of the 2 features of fit are missing, such as 'd'; got 3 names"),
     ],
 )
 def test_bad_names_are_errors(arguments, message):
     with pytest.raises(ValueError, match=message):
         align_features(np.zeros((2, 3)), *arguments)
+
+
+@pytest.mark.parametrize("missing", ["mean", None])
+def test_missing_is_an_error_or_zero(missing):
+    with pytest.raises(ValueError, match=f"missing == {missing!r}, must be 'error' or 'zero'"):
+        align_features(np.zeros((2, 1)), ["a"], ["a"], missing=missing)
+
+
+@pytest.mark.parametrize("X", [np.zeros(3), None, {"counts": np.zeros((2, 3))}])
+def test_what_is_no_matrix_is_an_error(X):
+    with pytest.raises(ValueError, match=r"X is of the type .* and has the shape .*; expected a matrix"):
+        align_features(X, ["a", "b", "c"], ["a"])
+
+
+def test_an_estimator_that_knows_no_names_is_an_error():
+    with pytest.raises(NotFittedError, match="BetaVAE instance is not fitted yet"):
+        align_features(CELLS.data, NAMES, BetaVAE())
+    with pytest.raises(ValueError, match="LogNormalizer was fitted without the names of its features; expected an"):
+        align_features(CELLS.data, NAMES, LogNormalizer().fit(CELLS.data))
+    with pytest.raises(ValueError, match=r"estimator == 'model\.pkl', must be a fitted estimator, or the names"):
+        align_features(CELLS.data, NAMES, "model.pkl")
+
+
+# The function before an estimator's own methods
+
+
+def frame_of(X, names):
+    return pd.DataFrame(X.toarray(), columns=names)
+
+
+def path_of(X, names, folder):
+    counts = X.sorted_indices()
+    path = folder / f"query {len(list(folder.iterdir()))}.h5ad"
+    anndata.AnnData(counts, var=pd.DataFrame(index=names)).write_h5ad(path)
+    return path
+
+
+# How a query is given: X and names, made of CSR counts, the names of their columns and a folder.
+QUERIES = {
+    "dense": lambda X, names, folder: (X.toarray(), names),
+    "list": lambda X, names, folder: (X.toarray().tolist(), list(names)),
+    "CSR": lambda X, names, folder: (X, names),
+    "CSC": lambda X, names, folder: (X.tocsc(), pd.Index(names)),
+    "COO": lambda X, names, folder: (X.tocoo(), list(names)),
+    "LIL": lambda X, names, folder: (X.tolil(), names),
+    "frame": lambda X, names, folder: (frame_of(X, names), None),
+    "sparse frame": lambda X, names, folder: (pd.DataFrame.sparse.from_spmatrix(X, columns=names), None),
+    "polars": lambda X, names, folder: (polars.DataFrame(X.toarray(), schema=list(names)), None),
+    "AnnData": lambda X, names, folder: (anndata.AnnData(X, var=pd.DataFrame(index=names)), None),
+    "names of AnnData": lambda X, names, folder: (anndata.AnnData(X), names),
+    "backed": lambda X, names, folder: (anndata.read_h5ad(path_of(X, names, folder), backed="r"), None),
+    "path": lambda X, names, folder: (path_of(X, names, folder), names),
+    "name": lambda X, names, folder: (str(path_of(X, names, folder)), names),
+    "store": lambda X, names, folder: (RowStore(path_of(X, names, folder), block_size=7), names),
+}
+
+every_query = pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    pipeline = make_pipeline(VariableGeneSelector(40), LogNormalizer(), BetaVAE(**SMALL))
+    return pipeline.fit(frame_of(CELLS.data, NAMES))
+
+
+def with_others(X, names):
+    """Return counts and names with seven others among them, in another order."""
+    order = np.random.default_rng(1).permutation(len(names) + 7)
+    others = sparse.csr_array(np.full((X.shape[0], 7), 9, X.dtype))
+    return sparse.hstack([X, others], format="csr")[:, order], np.r_[names, [f"other{i}" for i in range(7)]][order]
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names", "ignore:pandas.DataFrame with sparse columns")
+@every_query
+def test_a_query_in_any_order_has_the_same_bits(query, fitted, tmp_path):
+    X, names = query(CELLS.data, NAMES, tmp_path)
+    expected = fitted.transform(align_features(X, names, fitted))
+    for counts, its_names in ((CELLS.data[:, ORDER], NAMES[ORDER]), with_others(CELLS.data, NAMES)):
+        aligned = align_features(*query(counts, its_names, tmp_path), fitted)
+        assert aligned.shape == (120, 80)
+        np.testing.assert_array_equal(fitted.transform(aligned), expected)
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names", "ignore:pandas.DataFrame with sparse columns")
+@every_query
+def test_missing_features_of_a_query_may_be_zeros(query, fitted, tmp_path):
+    few = np.sort(ORDER[:70])
+    zeroed = CELLS.data @ sparse.diags_array(np.isin(np.arange(80), few).astype(np.float32))
+    X, names = query(sparse.csr_array(zeroed), NAMES, tmp_path)
+    expected = fitted.transform(align_features(X, names, fitted))
+    X, names = query(CELLS.data[:, ORDER[:70]], NAMES[ORDER[:70]], tmp_path)
+    aligned = align_features(X, names, fitted, missing="zero")
+    np.testing.assert_array_equal(fitted.transform(aligned), expected)
+    with pytest.raises(ValueError, match="10 of the 80 features of fit are missing"):
+        align_features(X, names, fitted)
+
+
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
+@pytest.mark.parametrize("query", [QUERIES[name] for name in ("CSR", "frame", "AnnData", "store")])
+def test_a_name_of_a_query_that_stands_there_twice_is_an_error(query, fitted, tmp_path):
+    X, names = query(CELLS.data, np.r_[NAMES[:79], NAMES[:1]], tmp_path)
+    with pytest.raises(ValueError, match=f"1 names of features are there more than once, such as '{NAMES[0]}'"):
+        align_features(X, names, fitted)
+
+
+def test_a_frame_stays_a_frame_which_needs_no_other_names(fitted):
+    frame = frame_of(CELLS.data, NAMES).set_index(CELLS.target)
+    aligned = align_features(frame[NAMES[ORDER]], None, fitted)
+    pd.testing.assert_frame_equal(aligned, frame)
+    np.testing.assert_array_equal(fitted.transform(aligned), fitted.transform(frame))
+
+
+def test_a_path_is_a_store_whose_rows_are_read_later(fitted, tmp_path):
+    aligned = align_features(path_of(CELLS.data[:, ORDER], NAMES[ORDER], tmp_path), NAMES[ORDER], fitted)
+    assert isinstance(aligned, RowStore)
+    np.testing.assert_array_equal(aligned[:].toarray(), CELLS.data.toarray())
+
+
+def test_an_anndata_object_stays_as_it_is(fitted):
+    adata = anndata.AnnData(CELLS.data[:, ORDER], var=pd.DataFrame(index=NAMES[ORDER]))
+    aligned = align_features(adata, None, fitted)
+    assert aligned.format == "csr"
+    np.testing.assert_array_equal(aligned.toarray(), CELLS.data.toarray())
+    assert list(adata.var_names) == list(NAMES[ORDER])
+
+
+def test_a_model_takes_an_aligned_matrix_without_a_warning():
+    vae = BetaVAE(likelihood="nb", **SMALL).fit(frame_of(CELLS.data, NAMES))
+    Z = vae.transform(CELLS.data)
+    np.testing.assert_array_equal(vae.transform(align_features(CELLS.data[:, ORDER], NAMES[ORDER], vae)), Z)
