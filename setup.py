@@ -27,7 +27,18 @@ EXTRAS["docs"] = [
     "sphinx-gallery",
     "umap-learn",
 ]
-EXTRAS["test"] = [*EXTRAS["all"], "hypothesis", "mypy", "pandas", "polars", "psutil", "pytest", "ruff", "scanpy"]
+EXTRAS["test"] = [
+    *EXTRAS["all"],
+    "hypothesis",
+    "mypy",
+    "pandas",
+    "polars",
+    "psutil",
+    "pytest",
+    "pytest-xdist",
+    "ruff",
+    "scanpy",
+]
 EXTRAS["release"] = ["build", "twine"]
 
 setup(

@@ -6,6 +6,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.cluster.hierarchy import cut_tree, ward
+from scipy.spatial.distance import pdist
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.cluster import DBSCAN
 from sklearn.exceptions import ConvergenceWarning
@@ -25,11 +27,11 @@ MAX_ROWS = 5000
 # of these that is added to each Gaussian's, so that none shrinks to a few rows in a plane.
 LEAST_SHARE = 0.01
 
+# Samples for each parameter of a Gaussian that the BIC takes it to have at least.
+LEAST_OWN = 2
+
 # Numbers of Gaussians in a row that do not lower the BIC, after which no more are tried.
 PATIENCE = 3
-
-# Starts of each mixture, of which the likeliest is taken.
-N_STARTS = 3
 
 # Steps uphill from a mean to a mode, most of them; the last one is this share of the smallest standard deviation.
 MAX_STEPS, LAST_STEP = 2000, 1e-6
@@ -38,10 +40,10 @@ MAX_STEPS, LAST_STEP = 2000, 1e-6
 class MixtureClustering(ClusterMixin, BaseEstimator):
     """Cluster by the modes of the density, which is that of the mixture of Gaussians with the lowest BIC.
 
-    Each Gaussian has a covariance of its own. Their number is tried from 1 on, until three more in a row do not lower
-    the Bayesian information criterion (BIC). Gaussians from whose means one comes uphill to the same mode are one
-    cluster, so that a cluster may be skewed or have long tails. If the number of clusters is given, each is one
-    Gaussian. Clusters are numbered by size: the largest is 0.
+    Each Gaussian has a covariance of its own, and begins as a cluster of Ward's tree. Their number is tried from 1 on,
+    until three more in a row do not lower the Bayesian information criterion (BIC). Gaussians from whose means one
+    comes uphill to the same mode are one cluster, so that a cluster may be skewed or have long tails. If the number of
+    clusters is given, each is one Gaussian. Clusters are numbered by size: the largest is 0.
 
     Parameters
     ----------
@@ -50,8 +52,7 @@ class MixtureClustering(ClusterMixin, BaseEstimator):
     max_clusters : int, default=30
         Largest number of Gaussians that is tried; never more than one for each two samples.
     random_state : int, RandomState instance or None, default=None
-        Seed of the starts of the mixtures, and of the 5000 samples from which they are learned where there are more.
-        An int makes the clusters reproducible.
+        Seed that draws the 5000 samples from which mixtures are learned where there are more; else nothing is random.
 
     Attributes
     ----------
@@ -76,18 +77,25 @@ class MixtureClustering(ClusterMixin, BaseEstimator):
 
     See Also
     --------
-    skvae.markers.find_markers : What the clusters express.
-    clustering_report : Compare clusters with known types.
+    skvae.find_markers : What the clusters express.
+    skvae.clustering_report : Compare clusters with known types.
 
     Notes
     -----
-    Samples without structure are one cluster; types that nearly touch may be one, too. The BIC asks for more evidence
-    than a few samples can give: in Z of ten features that all vary, and of less than a hundred samples, expect fewer
-    clusters than groups.
+    The BIC of a mixture is -2 log p(Z) and, for each parameter, the logarithm of a number of samples: for the weights
+    of all, for the mean and covariance of a Gaussian of its own, from which alone they are learned, though of two for
+    each of these parameters at least. With all samples for each parameter, as is usual, well separated groups of a
+    hundred samples in ten axes would be put together.
+
+    Samples without structure are one cluster; types that nearly touch may be one, too. Few samples give little
+    evidence: of less than a hundred, and in Z of ten features that all vary, expect fewer clusters than groups.
 
     References
     ----------
-    Fraley & Raftery 2002, "Model-based clustering, discriminant analysis, and density estimation", JASA 97.
+    Fraley & Raftery 2002, "Model-based clustering, discriminant analysis, and density estimation", JASA 97 (BIC, and
+    trees to begin with).
+    Figueiredo & Jain 2002, "Unsupervised learning of finite mixture models", IEEE TPAMI 24 (parameters by the samples
+    of their Gaussian).
     Li, Ray & Lindsay 2007, "A nonparametric statistical approach to clustering via mode identification", JMLR 8.
 
     Examples
@@ -144,17 +152,12 @@ class MixtureClustering(ClusterMixin, BaseEstimator):
         self._validate_params()
         check_is_matrix(X)
         Z = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
-        rng = check_random_state(self.random_state)
-        seed = rng.randint(np.iinfo(np.int32).max)
-        rows = Z if len(Z) <= MAX_ROWS else Z[np.sort(rng.choice(len(Z), MAX_ROWS, replace=False))]
-        self.center_, self.axes_ = principal_axes(rows)
-        Y = self._project(rows)
-        if self.n_clusters is None:
-            self.mixture_, self.bic_ = best_mixture(Y, self.max_clusters, seed)
-            cluster_of = find_modes(self.mixture_)
-        else:
-            self.mixture_, self.bic_ = fit_mixture(Y, self.n_clusters, seed), np.empty(0)
-            cluster_of = np.arange(self.n_clusters)
+        rows = some_of(Z, check_random_state(self.random_state))
+        center, axes = principal_axes(rows)
+        Y = (rows - center) @ axes.T
+        chosen = best_mixture(Y, self.max_clusters) if self.n_clusters is None else given_mixture(Y, self.n_clusters)
+        mixture, cluster_of, bic = chosen
+        self.center_, self.axes_, self.mixture_, self.bic_ = center, axes, mixture, bic
         self._members = np.eye(1 + cluster_of.max())[cluster_of]  # Gaussians x clusters
         sizes = np.bincount(self.predict(X), minlength=self._members.shape[1])
         order = np.argsort(-sizes, kind="stable")
@@ -179,10 +182,13 @@ class MixtureClustering(ClusterMixin, BaseEstimator):
         check_is_fitted(self)
         check_is_matrix(X)
         Z = validate_data(self, X, dtype=np.float64, reset=False)
-        return (self.mixture_.predict_proba(self._project(Z)) @ self._members).argmax(axis=1)
+        Y = (Z - self.center_) @ self.axes_.T
+        return (self.mixture_.predict_proba(Y) @ self._members).argmax(axis=1)
 
-    def _project(self, Z):
-        return (Z - self.center_) @ self.axes_.T
+
+def some_of(Z, rng):
+    """Return at most `MAX_ROWS` rows of Z."""
+    return Z if len(Z) <= MAX_ROWS else Z[rng.choice(len(Z), MAX_ROWS, replace=False)]
 
 
 def principal_axes(Z):
@@ -193,26 +199,57 @@ def principal_axes(Z):
     return center, axes[varies] / (sizes[0] / np.sqrt(len(Z)) or 1)
 
 
-def best_mixture(Y, max_clusters, seed):
-    """Return the mixture of the lowest BIC, and the BICs of those that were tried."""
+def best_mixture(Y, max_clusters):
+    """Return the mixture of the lowest BIC, the cluster of each Gaussian, and the BICs of those that were tried."""
     most = min(max_clusters, len(Y) // 2, len(np.unique(Y, axis=0)))
+    starts = cut_tree(ward(pdist(Y)), range(1, most + 1)).T
     bics: list[float] = []
-    while len(bics) < most and len(bics) - np.argmin([*bics, np.inf]) <= PATIENCE:
-        mixture = fit_mixture(Y, 1 + len(bics), seed)
-        bics.append(mixture.bic(Y))
+    for start in starts:
+        mixture = fit_mixture(Y, start)
+        bics.append(bic_of(mixture, Y))
         if bics[-1] == min(bics):
             best = mixture
-    if best.n_components == max_clusters:
+        if len(bics) - best.n_components == PATIENCE:
+            break
+    if best.n_components == max_clusters > 1:
         warn(f"the BIC still falls at max_clusters == {max_clusters}; expected it to rise before: set it higher.")
-    return best, np.array(bics)
+    return best, find_modes(best), np.array(bics)
 
 
-def fit_mixture(Y, n_components, seed):
+def given_mixture(Y, n_clusters):
+    """Return what `best_mixture` does for a number of Gaussians that are clusters, without a BIC."""
+    if n_clusters > len(Y):
+        raise ValueError(f"n_clusters == {n_clusters}, must be at most {len(Y)}, the number of samples to learn from.")
+    mixture = fit_mixture(Y, cut_tree(ward(pdist(Y)), n_clusters).ravel())
+    return mixture, np.arange(n_clusters), np.empty(0)
+
+
+def fit_mixture(Y, start):
+    """Return the mixture that the EM algorithm finds from clusters, numbers from 0."""
     added = LEAST_SHARE * Y.var(axis=0).mean() or 1  # 1 for samples that are all the same
-    mixture = GaussianMixture(n_components, n_init=N_STARTS, reg_covar=added, random_state=seed)
+    groups = [Y[start == cluster] for cluster in range(1 + start.max())]
+    covariances = [np.cov(group.T, bias=True) + added * np.eye(Y.shape[1]) for group in groups]
+    mixture = GaussianMixture(
+        len(groups),
+        reg_covar=added,
+        weights_init=np.array([len(group) / len(Y) for group in groups]),
+        means_init=[group.mean(axis=0) for group in groups],
+        precisions_init=np.linalg.inv(covariances),
+        init_params="random_from_data",  # at once, and replaced by these three
+        random_state=0,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # to the last digit, which no cluster depends on
         return mixture.fit(Y)
+
+
+def bic_of(mixture, Y):
+    """Return the BIC in which the parameters of a Gaussian are those of its own samples, `LEAST_OWN` each at least."""
+    n_samples, n_axes = Y.shape
+    n_parameters = n_axes + n_axes * (n_axes + 1) / 2
+    own = np.minimum(np.maximum(mixture.weights_ * n_samples, LEAST_OWN * n_parameters), n_samples)
+    penalty = n_parameters * np.log(own).sum() + (mixture.n_components - 1) * np.log(n_samples)
+    return penalty - 2 * n_samples * mixture.score(Y)
 
 
 def find_modes(mixture):

@@ -59,7 +59,7 @@ def find_markers(X: MatrixLike, clusters: ArrayLike, *, feature_names: Names = N
     X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
         log1p-normalised counts, as `LogNormalizer` makes them. Sparse X is not made dense, as only its non-zeros are
         ranked. A store on disk is read in blocks, once to count the non-zeros, and then once for each 2**23 of them;
-        memory is that of these, about 200 MB, and not that of X.
+        memory is that of these, about 300 MB, and not that of X.
     clusters : array-like of shape (n_samples,)
         The cluster of each sample, numbers or strings. Each distinct value is a cluster, -1 too.
     feature_names : array-like of str of shape (n_features,), default=None

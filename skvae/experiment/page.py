@@ -115,7 +115,7 @@ def section_of_clusters(experiment):
     how = (
         "as many as known types"
         if experiment.types is not None
-        else "as many as lower the BIC of a mixture of Gaussians"
+        else "as many as the mixture of Gaussians with the lowest BIC has modes"
     )
     if experiment.design.n_clusters is not None:
         how = "as many as were asked for"

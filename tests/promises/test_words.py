@@ -206,7 +206,9 @@ def test_a_data_frame_of_a_store_is_an_error_that_says_what_to_do(output, cells,
 
 
 @pytest.mark.parametrize(
-    "callback", [EarlyStopping(), EarlyStopping("validation"), Checkpoint(dirname="unused")], ids=str
+    "callback",
+    [EarlyStopping(), EarlyStopping("validation"), Checkpoint(dirname="unused")],
+    ids=["stopping", "stopping by held-out rows", "checkpoint"],
 )
 def test_a_callback_that_monitors_what_is_not_recorded_says_what_is(callback, X, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
