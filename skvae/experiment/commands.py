@@ -1,6 +1,7 @@
 """The commands of the command line: their options, and what they do."""
 
 import argparse
+import math
 import os
 import shlex
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from skvae.experiment.design import Design
 from skvae.experiment.exports import write_annotated, write_tables
-from skvae.experiment.log import format_seconds
+from skvae.experiment.log import format_seconds, tell
 from skvae.experiment.output import write_results
 from skvae.experiment.page import write_page
 from skvae.experiment.presets import DATASETS, MODELS, N_GENES, PRESETS
@@ -20,10 +21,17 @@ from skvae.experiment.results import format_table, summarize
 from skvae.experiment.run import perform
 from skvae.experiment.sources import DatasetSource, FileSource
 from skvae.experiment.transforming import transform
+from skvae.experiment.workplace import STEPS_FOLDER
 from skvae.likelihoods import LIKELIHOODS
 
 # What embeds a user's cells if no models are named: the first one's clusters and markers are reported.
 OWN_MODELS = ("beta-vae", "pca")
+
+# What of the results could be read as cells, too.
+READABLE = ("cells.h5ad", "embedding.csv", "clusters.csv", "markers.csv", "scores.csv", "embeddings.npz")
+
+# Options that are of a file alone.
+OF_FILE = ("layer", "genes_in", "labels", "batch", "no_qc", *Bounds.names)
 
 # What a user's own cells need beyond the package itself, in the extra `cells`.
 EXTRA = ("anndata", "skops")
@@ -59,7 +67,7 @@ class ExperimentCommand:
     n_jobs: int | None
 
     def run(self) -> None:
-        check_folder(self.folder)
+        check_folder(self.folder, self.design.source)
         own = isinstance(self.design.source, FileSource)
         if own:
             check_extra()
@@ -72,8 +80,8 @@ class ExperimentCommand:
         write_page(experiment, self.folder / "report.html", self.line)
         if experiment.types is not None:
             is_pbmc = getattr(self.design.source, "dataset", None) == "pbmc3k"
-            print(format_table(summarize(experiment.runs, with_report=is_pbmc)))
-        print(f"\nDone in {format_seconds(time.perf_counter() - began)}: open {self.folder / 'report.html'}")
+            tell(format_table(summarize(experiment.runs, with_report=is_pbmc)))
+        tell(f"\nDone in {format_seconds(time.perf_counter() - began)}: open {self.folder / 'report.html'}")
 
 
 @dataclass(frozen=True)
@@ -94,21 +102,24 @@ class TransformCommand:
     missing: str
 
     def run(self) -> None:
-        check_folder(self.folder)
+        check_folder(self.folder, self.source)
+        if (self.folder / STEPS_FOLDER).exists():
+            raise ValueError(f"--output-dir {self.folder} holds the results of an experiment; expected another folder.")
         check_extra()
         n_cells, n_components = transform(self.model, self.source, self.folder, missing=self.missing)
-        print(
-            f"{n_cells} cells in {n_components} dimensions: {self.folder / 'embedding.csv'} and cells.h5ad beside it."
-        )
+        tell(f"{n_cells} cells in {n_components} dimensions: {self.folder / 'embedding.csv'} and cells.h5ad beside it.")
 
 
-def check_folder(folder):
-    """Raise an error, before hours of work, for an output folder in which nothing can be written."""
-    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+def check_folder(folder, source):
+    """Raise an error, before hours of work, for an output folder that cannot be written, or that holds the input."""
+    there = next(parent for parent in (folder, *folder.absolute().parents) if os.path.lexists(parent))
     if not there.is_dir():
         raise ValueError(f"--output-dir {folder}: {there} is a file; expected a folder.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise ValueError(f"--output-dir {folder}: {there} cannot be written; expected a folder that can.")
+    for path, *_ in source.files():
+        if any((folder / name).exists() and (folder / name).samefile(path) for name in READABLE):
+            raise ValueError(f"--output-dir {folder}: {path}, which is read, would be overwritten; expected another.")
 
 
 def check_extra():
@@ -121,6 +132,19 @@ def check_extra():
 
 def parse(arguments: Sequence[str]) -> ExperimentCommand:
     """Return the command that embeds the cells of a file, or of a data set of the package."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if options.input is not None and options.dataset is not None:
+        parser.error(f"INPUT {options.input} and --dataset {options.dataset}: expected one of them")
+    given = [f"--{name.replace('_', '-')}" for name in OF_FILE if getattr(options, name)]
+    if given and options.input is None:
+        parser.error(f"{' and '.join(given)} without INPUT: expected the file that it is of")
+    if options.no_qc and bounds_of(options):
+        parser.error(f"{' and '.join(given)}: expected --no-qc or bounds")
+    return ExperimentCommand(design_of(options), options.output_dir, shlex.join(["skvae", *arguments]), options.n_jobs)
+
+
+def make_parser():
     parser = argparse.ArgumentParser(
         prog="skvae",
         description="Embed single cells with autoencoders, draw them with t-SNE, cluster them, name the markers of the "
@@ -142,26 +166,22 @@ def parse(arguments: Sequence[str]) -> ExperimentCommand:
     )
     parser.add_argument("--likelihood", choices=LIKELIHOODS, help="of the autoencoders (default: gaussian)")
     parser.add_argument("--n-clusters", type=positive_int, help="default: that of known types, or else as are found")
-    parser.add_argument("--genes", type=genes, help="number of variable genes to embed, or all (default: 2000)")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="one or several runs (default: 0)")
+    parser.add_argument("--genes", type=n_genes, help="number of variable genes to embed, or all (default: 2000)")
+    parser.add_argument("--seeds", nargs="+", type=seed, default=[0], help="one or several runs (default: 0)")
     parser.add_argument("--preset", choices=PRESETS, default="default", help="report: the settings of the report")
     parser.add_argument("--max-epochs", type=positive_int, help="instead of the preset's")
     parser.add_argument("--n-jobs", type=positive_int, help="steps side by side (default: as many as cores)")
     control = parser.add_argument_group("quality control of INPUT; bounds that are not given follow from the cells")
     control.add_argument("--no-qc", action="store_true", help="keep all cells and genes")
-    control.add_argument("--min-cells", type=positive_int, default=3, help="cells that a gene is in (default: 3)")
-    control.add_argument("--min-genes", type=float, help="genes that a cell expresses")
-    control.add_argument("--max-genes", type=float)
-    control.add_argument("--max-mitochondrial", type=float, metavar="SHARE", help="of a cell's counts, from 0 to 1")
-    options = parser.parse_args(arguments)
-    if options.input is not None and options.dataset is not None:
-        parser.error(f"INPUT {options.input} and --dataset {options.dataset}: expected one of them")
-    return ExperimentCommand(design_of(options), options.output_dir, shlex.join(["skvae", *arguments]), options.n_jobs)
+    control.add_argument("--min-cells", type=positive_int, help="cells that a gene is in (default: 3)")
+    control.add_argument("--min-genes", type=n_of_cell, help="genes that a cell expresses")
+    control.add_argument("--max-genes", type=n_of_cell)
+    control.add_argument("--max-mitochondrial", type=share, metavar="SHARE", help="of a cell's counts, from 0 to 1")
+    return parser
 
 
 def design_of(options) -> Design:
     own = options.input is not None
-    bounds = Bounds(options.min_cells, options.min_genes, options.max_genes, options.max_mitochondrial)
     return Design(
         source=source_of(options) if own else DatasetSource(options.dataset or "simulated"),
         models=tuple(dict.fromkeys(options.models or (OWN_MODELS if own else MODELS))),
@@ -170,9 +190,14 @@ def design_of(options) -> Design:
         max_epochs=options.max_epochs,
         likelihood=options.likelihood,
         n_clusters=options.n_clusters,
-        bounds=bounds if own and not options.no_qc else None,
+        bounds=Bounds(**bounds_of(options)) if own and not options.no_qc else None,
         n_genes=N_GENES[options.preset] if options.genes is None else options.genes or None,
     )
+
+
+def bounds_of(options):
+    """Return the bounds that are given, by their names."""
+    return {name: getattr(options, name) for name in Bounds.names if getattr(options, name) is not None}
 
 
 def source_of(options) -> FileSource:
@@ -185,7 +210,7 @@ def parse_transform(arguments: Sequence[str]) -> TransformCommand:
         prog="skvae transform", description="Embed new cells by a model that skvae has fitted; genes are found by name."
     )
     parser.add_argument("model", metavar="MODEL", type=Path, help="file of the folder models of an earlier run")
-    add_source(parser)
+    add_source(parser, folder="skvae-transformed")
     parser.add_argument(
         "--missing",
         choices=("error", "zero"),
@@ -197,22 +222,32 @@ def parse_transform(arguments: Sequence[str]) -> TransformCommand:
     return TransformCommand(options.model, source_of(options), options.output_dir, options.missing)
 
 
-def add_source(parser, nargs=None):
+def add_source(parser, nargs=None, folder="skvae-results"):
     """Add the options that name a file and what of it to read, and the folder for results."""
     formats = ".h5ad, .zarr, .h5 or a folder of 10x Genomics, .loom, .mtx, .csv, .tsv or .npz, as counts"
     parser.add_argument("input", metavar="INPUT", type=Path, nargs=nargs, help=formats)
     parser.add_argument("--layer", help="matrix to read where a file holds several, such as a layer, or raw")
     parser.add_argument("--genes-in", choices=("rows", "columns"), help="where genes are, if names do not tell")
-    parser.add_argument("--output-dir", type=Path, default=Path("skvae-results"), help="default: %(default)s")
+    parser.add_argument("--output-dir", type=Path, default=Path(folder), help="default: %(default)s")
 
 
-def positive_int(text):
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value}, must be >= 1")
-    return value
+def between(least, most, kind=int):
+    """Return the type of options that are numbers within bounds."""
+
+    def number(text):
+        value = kind(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{value}, must be >= {least}" + f" and <= {most}" * (most < math.inf))
+        return value
+
+    number.__name__ = kind.__name__  # in the error for what is no number
+    return number
 
 
-def genes(text):
+positive_int, seed = between(1, math.inf), between(0, 2**32 - 1)
+n_of_cell, share = between(0, math.inf, float), between(0, 1, float)
+
+
+def n_genes(text):
     """Return a number of genes, 0 for all."""
-    return 0 if text == "all" else positive_int(text)
+    return 0 if text == "all" else between(2, math.inf)(text)

@@ -11,6 +11,7 @@ from skvae.experiment.quality import Bounds
 from skvae.experiment.results import Run
 from skvae.experiment.sources import DatasetSource, FileSource
 from skvae.experiment.steps import Step
+from skvae.markers import N_FEW
 
 # Seconds that a step may take on one core, by thousand cells.
 COSTS = {"fit": 1.5, "pca": 0.2, 2: 2.8, 3: 4.5, "latent": 1.0, "t-SNE": 0.2, "markers": 1.0}
@@ -85,7 +86,18 @@ class Design:
     n_genes: int | None = None
 
     def preparation(self) -> Step:
-        return Step(f"{self.source.name}: read", prepare, settings_of(self.source, self.bounds, self.n_genes))
+        settings = settings_of(self.source, self.bounds, self.n_genes)
+        return Step(f"{self.source.name}: read", prepare, settings, cost=0.0)  # nobody knows it before
+
+    def check_clusters(self, data) -> None:
+        """Raise a ValueError for so many clusters that most have one cell."""
+        n_cells, n_types = int(data["shape"][0]), len(data["target_names"])
+        n_clusters, what = (n_types, "known types") if self.n_clusters is None else (self.n_clusters, "clusters")
+        if n_clusters > max(N_FEW, n_cells / 2):
+            raise ValueError(
+                f"{n_clusters} {what} of {n_cells} cells, as they would be by --labels or --n-clusters; expected half "
+                f"as many as cells at most, or {N_FEW}."
+            )
 
     def runs(self, prepared: Step, n_cells: int) -> list[StepsOfRun]:
         """Return the steps of each model with each seed; only the first seed has a map in three dimensions."""

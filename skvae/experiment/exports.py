@@ -114,3 +114,5 @@ def write_h5ad(adata, path):
     # the name of an unfinished file is locked already
     with writing(path) as part, h5py.File(part, "w", locking=False) as file:
         write_elem(file, "/", adata)
+        if adata.raw is None:
+            file.pop("raw", None)  # it holds nothing, and readers take it for one that does

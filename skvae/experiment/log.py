@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from skvae.files import task_in_errors
+
 # Share of the work after which the time of the rest can be foretold.
 MIN_SHARE = 0.1
 
@@ -25,8 +27,23 @@ class Log:
     def write(self, *lines: str) -> None:
         if self.path is not None:
             now = datetime.now().isoformat(" ", "seconds")
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write("".join(f"{now}  {line}\n" for line in lines))
+            text = "".join(f"{now}  {one_line(line)}\n" for line in lines)
+            with (
+                task_in_errors(f"cannot write {self.path}"),  # which a full disk does not name
+                open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file,
+            ):
+                file.write(text)
+
+
+def one_line(text: object) -> str:
+    """Return a text without ends of lines, which names of files and messages of libraries may have."""
+    return " ".join(str(text).split("\n"))
+
+
+def tell(text: str) -> None:
+    """Print a text, with escapes for what the terminal cannot show."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 class Progress:
@@ -40,8 +57,8 @@ class Progress:
     """
 
     def __init__(self, steps, is_shown):
-        self.steps, self.is_shown = steps, is_shown
-        self.began, self.done = time.monotonic(), 0.0
+        self.left, self.is_shown = list(steps), is_shown
+        self.began, self.cost = time.monotonic(), sum(step.cost for step in steps)
 
     def begin(self, running):
         """Say what runs."""
@@ -49,12 +66,13 @@ class Progress:
 
     def end(self, step, running):
         """Say that a step has ended, and which others run."""
-        self.done += step.cost
+        self.left.remove(step)
         self.say(self.share, running, [f"{step.what}: done", *self.rest()])
 
     @property
     def share(self):
-        return self.done / sum(step.cost for step in self.steps)
+        """The share of the work that is done, 0 while nobody knows how much there is."""
+        return 1 - sum(step.cost for step in self.left) / self.cost if self.cost else 0.0
 
     def rest(self):
         """Return how long the rest takes if it goes on like this."""
@@ -66,7 +84,7 @@ class Progress:
     def say(self, share, running, said=()):
         now = [f"now {' and '.join(step.what for step in running)}"] if running else []
         if self.is_shown and (said or now):
-            print(f"{share:4.0%}  {'; '.join([*said, *now])}", file=sys.stderr, flush=True)
+            print(f"{share:4.0%}  {one_line('; '.join([*said, *now]))}", file=sys.stderr, flush=True)
 
 
 def format_seconds(seconds):

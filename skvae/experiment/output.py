@@ -7,12 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from skvae.experiment.figures import draw
+from skvae.experiment.presets import MODELS
 from skvae.experiment.results import METRICS, Experiment, versions
 from skvae.files import writing
 
+# All that there may be, by the settings.
+FIGURES = ("tsne_2d", "tsne_3d", "clusters", "scores", "activation", "history")
+
 
 def write_results(experiment: Experiment, folder: Path) -> None:
-    """Write `results.json`, `scores.csv`, `embeddings.npz`, the figures and the models.
+    """Write `results.json`, `scores.csv`, `embeddings.npz`, the figures and the models; those of an earlier one go.
 
     Parameters
     ----------
@@ -29,14 +33,19 @@ def write_results(experiment: Experiment, folder: Path) -> None:
     write_table(folder / "scores.csv", [header, *rows])
     with writing(folder / "embeddings.npz") as part, open(part, "wb") as file:
         np.savez_compressed(file, **embeddings_of(experiment))
-    for name, figure in draw(experiment).items():
+    figures = draw(experiment)
+    for name, figure in figures.items():
         with writing(folder / f"{name}.png") as part:
             figure.savefig(part, format="png")
-    for run in experiment.first:
-        if run.file:
-            (folder / "models").mkdir(exist_ok=True)
-            with writing(folder / "models" / f"{run.model}.skops") as part:
-                part.write_bytes(run.file)
+    models = {run.model: run.file for run in experiment.first if run.file}
+    for name, model in models.items():
+        (folder / "models").mkdir(exist_ok=True)
+        with writing(folder / "models" / f"{name}.skops") as part:
+            part.write_bytes(model)
+    others = [f"{name}.png" for name in FIGURES if name not in figures]
+    others += [f"models/{name}.skops" for name in MODELS if name not in models]
+    for other in others:
+        (folder / other).unlink(missing_ok=True)
 
 
 def record(experiment):
@@ -75,7 +84,7 @@ def embeddings_of(experiment):
 
 def write_text(path, text):
     with writing(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_table(path, rows):

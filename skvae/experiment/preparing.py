@@ -60,6 +60,7 @@ def prepare(*, source, files, bounds, n_genes):  # noqa: ARG001, the result depe
     if n_genes is not None and selected.sum() > n_genes:
         few = load_some(counts, kept, np.flatnonzero(selected))
         selected[selected] = VariableGeneSelector(n_genes).fit(few).get_support()
+    target, target_names = types_of(counts, kept)
     return {
         **parts_of(load(counts.values, np.flatnonzero(kept), np.flatnonzero(selected))),
         **quality,
@@ -67,9 +68,9 @@ def prepare(*, source, files, bounds, n_genes):  # noqa: ARG001, the result depe
         "genes": counts.genes[selected],
         "selected": selected,
         "is_large": np.array(isinstance(counts.values, RowStore)),
-        "target_names": counts.target_names,
+        "target_names": target_names,
         "notes": np.array(counts.notes, dtype=str),
-        **({} if counts.target is None else {"target": counts.target[kept]}),
+        **({} if target is None else {"target": target}),
         **({} if counts.batch is None else {"batch": counts.batch[kept]}),
     }
 
@@ -88,12 +89,27 @@ def keep_all(counts):
 def check_kept(counts: Counts, quality, path):
     n_cells, n_genes = quality["kept_cells"].sum(), quality["kept_genes"].sum()
     if min(n_cells, n_genes) < 2:
-        bounds = ", ".join(f"{name} {quality[name]:.4g}" for name in Bounds.names if name in quality)
+        bounds = ", ".join(
+            f"--{name.replace('_', '-')} {quality[name]:.4g}" for name in Bounds.names if name in quality
+        )
         raise ValueError(
             f"quality control keeps {n_cells} of the {len(counts.cells)} cells and {n_genes} of the "
             f"{len(counts.genes)} genes of {path}, with {bounds or 'all bounds off'}; expected two of each or more. "
             "--no-qc keeps all; --min-genes, --max-genes, --max-mitochondrial and --min-cells set the bounds."
         )
+
+
+def types_of(counts: Counts, kept):
+    """Return the index of the known type of each cell that is kept, and the names of the types that these have."""
+    if counts.target is None:
+        return None, counts.target_names
+    there = np.unique(counts.target[kept])
+    there = there[there >= 0]
+    if len(there) == 0:
+        raise ValueError(f"none of the {kept.sum()} cells that are kept has a known type; expected some that have.")
+    index = np.full(len(counts.target_names) + 1, -1)  # the last one, -1, stands for no type
+    index[there] = np.arange(len(there))
+    return index[counts.target[kept]], counts.target_names[there]
 
 
 def load(values, rows, columns):

@@ -29,7 +29,7 @@ class Bounds:
         Least number of cells that a gene is seen in.
     min_genes, max_genes : float or None
         Of the genes that a cell expresses. None for five deviations from the median of their logarithms, as the median
-        absolute deviation measures them; the lower one is 200 at most.
+        absolute deviation measures them, in whole genes outwards; the lower one is 200 at most.
     max_mitochondrial : float or None
         Largest mitochondrial share of the counts of a cell. None for five deviations above the median, 5% at least.
     """
@@ -39,7 +39,7 @@ class Bounds:
     max_genes: float | None = None
     max_mitochondrial: float | None = None
 
-    names: ClassVar = ("min_genes", "max_genes", "max_mitochondrial")
+    names: ClassVar = ("min_cells", "min_genes", "max_genes", "max_mitochondrial")
 
 
 def control(counts, genes, bounds):
@@ -63,8 +63,10 @@ def control(counts, genes, bounds):
     logs = np.log1p(measured.n_genes)
     low, high = deviate(logs, -1), deviate(logs, 1)
     chosen = {
-        "min_genes": chosen_or(bounds.min_genes, min(FEW_GENES, np.expm1(low))),
-        "max_genes": chosen_or(bounds.max_genes, np.expm1(high)),
+        # whole genes outwards, as rounding would drop all cells where they are alike
+        "min_cells": float(bounds.min_cells),
+        "min_genes": chosen_or(bounds.min_genes, min(FEW_GENES, np.floor(np.expm1(low)))),
+        "max_genes": chosen_or(bounds.max_genes, np.ceil(np.expm1(high))),
         "max_mitochondrial": chosen_or(bounds.max_mitochondrial, max(LARGE_SHARE, deviate(shares, 1))),
     }
     kept = (

@@ -1,9 +1,7 @@
 """Experiments: models embed cells, t-SNE maps the embeddings, clusters of both are found and compared."""
 
-import shutil
 import tempfile
 from collections.abc import Sequence
-from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -11,17 +9,14 @@ import numpy as np
 
 from skvae.experiment import stages
 from skvae.experiment.design import Design
-from skvae.experiment.log import Log
 from skvae.experiment.output import write_results
 from skvae.experiment.presets import MODELS, N_GENES, PROTOCOLS
 from skvae.experiment.results import Experiment, Run
 from skvae.experiment.schedule import perform_all
 from skvae.experiment.sources import DatasetSource
 from skvae.experiment.steps import remove_others
+from skvae.experiment.workplace import working_in
 from skvae.types import PathLike
-
-# Where an experiment keeps the results of its steps, and what it says while it goes on, in its output folder.
-STEPS_FOLDER, LOG_FILE = "steps", "log.txt"
 
 
 def run(name, model, X, target, *, seed=0, map_dimensions=(2, 3)):
@@ -74,13 +69,12 @@ def perform(design: Design, folder: Path, *, n_jobs: int | None = None, verbose:
     -------
     Experiment
     """
-    steps_folder, log = folder / STEPS_FOLDER, Log(folder / LOG_FILE)
-    perform_steps = partial(perform_all, folder=steps_folder, log=log, verbose=verbose)
-    with log_of_stops(folder, log):
-        steps_folder.mkdir(parents=True, exist_ok=True)
+    with working_in(folder) as (steps_folder, log):
+        perform_steps = partial(perform_all, folder=steps_folder, log=log, verbose=verbose)
         prepared = design.preparation()
         perform_steps([prepared], n_jobs=1)
         data = prepared.result(steps_folder)
+        design.check_clusters(data)
         n_cells = int(data["shape"][0])
         runs = design.runs(prepared, n_cells)
         markers = design.markers(prepared, runs, n_cells)
@@ -88,30 +82,15 @@ def perform(design: Design, folder: Path, *, n_jobs: int | None = None, verbose:
         # another process would need as much memory again
         perform_steps(steps, n_jobs=1 if n_jobs is None and data["is_large"] else n_jobs)
         remove_others(steps_folder, [prepared, *steps])
-    results = {step.what: step.result(steps_folder) for step in [prepared, *steps]}
-    return Experiment(
-        design=design,
-        data=data,
-        runs=[run.result(steps_folder, data.get("target")) for run in runs],
-        markers=markers.result(steps_folder),
-        seconds={what: float(result["step_seconds"]) for what, result in results.items()},
-        warnings=by_text(results),
-    )
-
-
-@contextmanager
-def log_of_stops(folder, log):
-    """Write into the log why an experiment stops, or remove the folder if it is new and nothing was done in it."""
-    is_new = not folder.exists()
-    try:
-        yield
-    except BaseException as error:
-        with suppress(OSError):  # of a full disk
-            if is_new and not any((folder / STEPS_FOLDER).glob("*.npz")):
-                shutil.rmtree(folder)
-            else:
-                log.write(f"stopped by {type(error).__name__}: {error}")
-        raise
+        results = {step.what: step.result(steps_folder) for step in [prepared, *steps]}
+        return Experiment(
+            design=design,
+            data=data,
+            runs=[run.result(steps_folder, data.get("target")) for run in runs],
+            markers=markers.result(steps_folder),
+            seconds={what: float(result["step_seconds"]) for what, result in results.items()},
+            warnings=by_text(results),
+        )
 
 
 def by_text(results):

@@ -1,12 +1,17 @@
 """The order of steps: each after those that it needs, independent ones side by side."""
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from joblib import Parallel, cpu_count, delayed
 
 from skvae.experiment.log import Log, Progress
 from skvae.experiment.steps import Step
+
+# Seconds after which a process ends that has nothing to do, as one has whose parent was killed.
+MAX_IDLE = 10
 
 
 def perform_all(
@@ -38,14 +43,32 @@ def perform_all(
         if n_side_by_side == 1:
             done = (perform(step, folder, log) for step in ready)
         else:
-            parallel = Parallel(n_side_by_side, return_as="generator_unordered", pre_dispatch=n_side_by_side)
+            parallel = Parallel(
+                n_side_by_side,
+                return_as="generator_unordered",
+                pre_dispatch=n_side_by_side,
+                idle_worker_timeout=MAX_IDLE,
+            )
             done = parallel(delayed(perform)(step, folder, log) for step in ready)
         waiting = list(ready)
-        for key in done:
-            step = next(step for step in waiting if step.key == key)
-            waiting.remove(step)
-            progress.end(step, waiting[:n_side_by_side])
+        with memory_in_errors():
+            for key in done:
+                step = next(step for step in waiting if step.key == key)
+                waiting.remove(step)
+                progress.end(step, waiting[:n_side_by_side])
         missing = [step for step in missing if step not in ready]
+
+
+@contextmanager
+def memory_in_errors():
+    """Say in the error of a process that the system has killed what to do about it."""
+    try:
+        yield
+    except BrokenExecutor as error:
+        raise MemoryError(
+            "a process was killed, as systems do where memory is short; --n-jobs 1 takes the least, and the same "
+            "command goes on from what is done."
+        ) from error
 
 
 def perform(step, folder, log):

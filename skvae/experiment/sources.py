@@ -123,9 +123,7 @@ class FileSource:
         return Path(self.path).name
 
     def files(self) -> list[tuple[str, int, int]]:
-        path = Path(self.path)
-        files = [file for file in sorted(path.rglob("*")) if file.is_file()] if path.is_dir() else [path]
-        return [(str(file.absolute()), *size_and_time(file)) for file in files if file.exists()]
+        return [(str(file.absolute()), *size_and_time(file)) for file in files_of(Path(self.path)) if file.exists()]
 
     def read(self) -> Counts:
         from skvae.reading import check_counts, read_cells
@@ -160,12 +158,15 @@ class FileSource:
 
     def column(self, obs, option):
         """Return the column of the table of cells that an option names, None if it names none."""
+        from skvae.reading.faults import listed
+
         key = getattr(self, option)
         if key is None:
             return None
         if key not in obs:
             raise ValueError(
-                f"--{option} {key}: {self.path} has no such column of its cells; expected one of {list(obs.columns)}."
+                f"--{option} {key}: {self.path} has no such column of its cells; expected one of those that it has, "
+                f"{listed(obs.columns) or 'none'}."
             )
         if option == "batch" and obs[key].isna().any():
             raise ValueError(
@@ -177,6 +178,19 @@ class FileSource:
 def size_and_time(file):
     status = file.stat()
     return status.st_size, status.st_mtime_ns
+
+
+def files_of(path):
+    """Return the files that are read for a path: in a folder, or beside a matrix, not all."""
+    from skvae.reading.matrix_market import SUFFIX, stem_of
+    from skvae.reading.name_files import find_names
+
+    if path.suffix in ANNDATA and path.is_dir():
+        return [file for file in sorted(path.rglob("*")) if file.is_file()]
+    files = [file for file in sorted(path.iterdir()) if SUFFIX.search(file.name)] if path.is_dir() else [path]
+    matrices = [file for file in files if SUFFIX.search(file.name)]
+    named = {file for matrix in matrices for file in find_names(matrix, stem_of(matrix)).values() if file is not None}
+    return [*files, *sorted(named)]
 
 
 def index_of(labels):

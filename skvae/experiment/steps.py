@@ -16,11 +16,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from skvae.experiment.log import Log
-from skvae.files import writing
+from skvae.files import FAULTS_OF_FILES, writing
 from skvae.version import VERSION
 
-# Characters of a key that tell files apart.
-N_KEY = 16
+# Characters of a key that tell files apart, and of what is done, as a system limits the length of names.
+N_KEY, N_WHAT = 16, 80
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class Step:
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:N_KEY]
 
     def path(self, folder: Path) -> Path:
-        return folder / f"{re.sub('[^a-z0-9]+', '-', self.what.lower()).strip('-')}.{self.key}.npz"
+        what = re.sub("[^a-z0-9]+", "-", self.what[-N_WHAT:].lower()).strip("-")
+        return folder / f"{what}.{self.key}.npz"
 
     def is_done(self, folder: Path) -> bool:
         return self.path(folder).exists()
@@ -82,9 +83,12 @@ class Step:
         """Return the arrays, with `step_seconds` and `step_warnings`, of a step that is done."""
         path = self.path(folder)
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                return dict(archive)
-        except (ValueError, zipfile.BadZipFile) as error:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = dict(archive)
+            if "step_seconds" not in arrays:  # of a file that was cut, an archive within it may be found
+                raise ValueError("it is no result of a step")
+            return arrays
+        except (*FAULTS_OF_FILES, zipfile.BadZipFile) as error:
             raise OSError(f"cannot read {path}: {error}; remove it, and it is computed again.") from error
 
 
@@ -95,6 +99,6 @@ def is_for_users(category):
 def remove_others(folder, steps):
     """Remove the results of other experiments from the folder."""
     mine = {step.path(folder) for step in steps}
-    for path in folder.glob("*.npz"):
+    for path in folder.glob(f"*.{'[0-9a-f]' * N_KEY}.npz"):
         if path not in mine:
             path.unlink()

@@ -19,6 +19,8 @@ TRUSTED = (
     "skvae.preprocessing.LogNormalizer",
 )
 
+KIND = "a model that skvae has written"
+
 
 def load_pipeline(path: Path) -> Pipeline:
     """Load a fitted pipeline that an experiment has written; no code in the file is run.
@@ -41,11 +43,15 @@ def load_pipeline(path: Path) -> Pipeline:
     """
     from skops.io import get_untrusted_types, load
 
+    from skvae.reading.faults import whole_file
+
     with task_in_errors(f"cannot read the model {path}"):
-        others = sorted(set(get_untrusted_types(file=path)) - set(TRUSTED))
+        with whole_file(KIND):
+            others = sorted(set(get_untrusted_types(file=path)) - set(TRUSTED))
         if others:
             raise ValueError(f"it holds {others}; expected a file that skvae has written.")
-        pipeline = load(path, trusted=list(TRUSTED))
+        with whole_file(KIND):
+            pipeline = load(path, trusted=list(TRUSTED))
     if not isinstance(pipeline, Pipeline) or known_names(pipeline) is None:
         raise ValueError(f"{path} holds a {type(pipeline).__name__}; expected a pipeline that skvae has written.")
     return pipeline
@@ -71,7 +77,7 @@ def transform(model: Path, source: FileSource, folder: Path, *, missing: str = "
         Of the embedding.
     """
     pipeline, counts = load_pipeline(model), source.read()
-    X = align_features(counts.values, counts.genes, known_names(pipeline), missing)
+    X = align_features(counts.values, counts.genes, pipeline, missing=missing)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "X does not have valid feature names")  # which have been compared
         Z = pipeline.transform(X)
