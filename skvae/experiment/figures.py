@@ -21,6 +21,17 @@ def draw(experiment):
     return figures
 
 
+def groups_of(experiment):
+    """Return what colours points, and all names, which matplotlib is not to take for formulas."""
+    labels, names = experiment.groups
+    written = {name: literal(name) for name in names} | {None: None}
+    return np.array([written[label] for label in labels], dtype=object), [written[name] for name in names]
+
+
+def literal(name):
+    return name.replace("$", r"\$")
+
+
 def draw_maps(experiment, n_dimensions, projection=None, n_columns=None):
     """Draw the map of each model, all in one row or in as many as columns need."""
     runs = experiment.first
@@ -29,14 +40,14 @@ def draw_maps(experiment, n_dimensions, projection=None, n_columns=None):
     for ax in axes.flat[len(runs) :]:
         ax.set_axis_off()
     for ax, run in zip(axes.flat, runs, strict=False):
-        artists = plotting.plot_embedding(ax, run.maps[n_dimensions], *experiment.groups, legend=False)
+        artists = plotting.plot_embedding(ax, run.maps[n_dimensions], *groups_of(experiment), legend=False)
         ax.set(title=run.model)
     figure.legend(handles=artists, loc="outside right center", markerscale=3, frameon=False)
     return figure
 
 
 def draw_clusters(experiment):
-    runs, (labels, names) = experiment.first, experiment.groups
+    runs, (labels, names) = experiment.first, groups_of(experiment)
     figure, axes = plotting.make_figure(len(runs), 2)
     for row, run in zip(axes, runs, strict=True):
         found = run.clusters["t-SNE"]
@@ -63,7 +74,7 @@ def draw_activations(experiment):
     trained = [run for run in experiment.first if run.history]
     figure, axes = plotting.make_figure(1, len(trained), size=5)
     for ax, run in zip(axes[0], trained, strict=True):
-        figure.colorbar(plotting.plot_activation(ax, run.latent, *experiment.groups), ax=ax)
+        figure.colorbar(plotting.plot_activation(ax, run.latent, *groups_of(experiment)), ax=ax)
         ax.set(title=run.model)
     return figure
 
@@ -117,7 +128,7 @@ def draw_heat_map(experiment, n_markers=4):
     figure, [[ax]] = plotting.make_figure(1, 1, size=1)
     figure.set_size_inches(max(6, 0.22 * shares.shape[1] + 1.5), max(2.5, 0.28 * len(shares) + 1.4))
     image = ax.imshow(shares, cmap="viridis", vmin=0, vmax=1, aspect="auto")
-    ax.set_xticks(range(shares.shape[1]), names.ravel().tolist(), rotation=90)
+    ax.set_xticks(range(shares.shape[1]), [literal(name) for name in names.ravel().tolist()], rotation=90)
     ax.set_yticks(range(len(shares)), experiment.cluster_names)
     ax.set(ylabel="cluster")
     figure.colorbar(image, ax=ax, label="share of the largest mean")

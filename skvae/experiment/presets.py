@@ -92,6 +92,13 @@ PROTOCOLS = {
 }
 
 
+def bound_components(model: BaseEstimator, shape: tuple[int, int]) -> BaseEstimator:
+    """Return a model that asks for no more components than its solver finds of so many rows and columns."""
+    if "svd_solver" in model.get_params():
+        model.set_params(n_components=min(model.n_components, min(shape) - 1))
+    return model
+
+
 def takes_counts(likelihood: str | None, name: str) -> bool:
     """Return whether a model with that likelihood, None for its own, is fitted to counts, not to their logarithms."""
     return likelihood is not None and name != "pca" and LIKELIHOODS[likelihood].support is not REAL

@@ -87,6 +87,7 @@ def chosen_or(bound, otherwise):
 
 
 def deviate(values, sign):
-    """Return the value so many robust deviations above or below the median."""
+    """Return the value so many robust deviations above or below the median, or the extreme if most are the same."""
     median = np.median(values)
-    return median + sign * N_DEVIATIONS * MAD_TO_SD * np.median(np.abs(values - median))
+    deviation = MAD_TO_SD * np.median(np.abs(values - median))
+    return median + sign * N_DEVIATIONS * deviation if deviation > 0 else sign * (sign * values).max()

@@ -12,7 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 
 from skvae.clustering import MixtureClustering
-from skvae.experiment.presets import PROTOCOLS, Protocol, make_model, takes_counts
+from skvae.experiment.presets import PROTOCOLS, Protocol, bound_components, make_model, takes_counts
 from skvae.names import learn_names
 from skvae.preprocessing import LogNormalizer
 from skvae.warn import warn
@@ -49,6 +49,7 @@ def fit(data, *, model, preset, likelihood, max_epochs, seed):
     estimator = make_model(model, preset, max_epochs=max_epochs, likelihood=likelihood, random_state=seed)
     steps = [] if takes_counts(likelihood, model) else [LogNormalizer()]
     X = steps[0].fit_transform(counts) if steps else counts
+    bound_components(estimator, X.shape)
     has_batches = batch is not None and hasattr(estimator, "encode_batch")
     fitted = fit_model(estimator, X, batch if has_batches else None)
     if not np.ptp(fitted["latent"], axis=0).any():
@@ -153,9 +154,9 @@ def map_latent(latent: np.ndarray, n_dimensions: int, protocol: Protocol, seed: 
 
 def start_of_map(latent, n_dimensions, protocol):
     """Return the points from which t-SNE starts, or the name of what scikit-learn starts from."""
-    if not np.ptp(latent, axis=0).any():
-        return "random"  # the principal components of a constant are NaN, and so would the map be
-    if not protocol.starts_at_axes or latent.shape[1] < n_dimensions:
+    if not np.ptp(latent, axis=0).any() or latent.shape[1] < n_dimensions:
+        return "random"  # there are not so many principal components, and those of a constant are NaN
+    if not protocol.starts_at_axes:
         return "pca"
     axes = latent[:, :n_dimensions]
     return (axes / axes[:, 0].std() * START_DEVIATION).astype(np.float32) if axes[:, 0].std() > 0 else "pca"
