@@ -1,6 +1,5 @@
 """Embedding of AnnData objects."""
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +8,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.names import align_features, check_unique, known_names, learn_names, steps_of
-from skvae.warn import warn
+from skvae.warn import warn, without_warnings_of_names
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -87,8 +86,7 @@ def embed(
         learn_names(estimator.fit(X, **metadata), names)
     else:
         X = as_known(X, names, estimator, missing)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "X does not have valid feature names")  # which have been compared
+    with without_warnings_of_names():
         Z = estimator.transform(X, **metadata)
     last = steps_of(estimator)[-1]
     key = f"X_{type(last).__name__.lower()}" if key_added is None else key_added

@@ -9,7 +9,7 @@ from skvae.experiment.preparing import prepare, settings_of
 from skvae.experiment.presets import MODELS, PROTOCOLS
 from skvae.experiment.quality import Bounds
 from skvae.experiment.results import Run
-from skvae.experiment.sources import DatasetSource, FileSource
+from skvae.experiment.sources import Source
 from skvae.experiment.steps import Step
 from skvae.markers import N_FEW
 
@@ -39,17 +39,14 @@ class StepsOfRun:
     def all(self):
         return [self.fit, *self.maps.values(), *self.clusters.values()]
 
-    def is_done(self, folder):
-        return all(step.is_done(folder) for step in self.all())
-
-    def result(self, folder, target):
-        """Return the Run that the results are, (n_samples,) target or None."""
-        clusters = {space: step.result(folder) for space, step in self.clusters.items()}
+    def run_of(self, results, target):
+        """Return the Run that results are, a dict of them by the keys of their steps; (n_samples,) target or None."""
+        clusters = {space: results[step.key] for space, step in self.clusters.items()}
         return Run.make(
             self.model,
             self.seed,
-            self.fit.result(folder),
-            {n: step.result(folder)["points"] for n, step in self.maps.items()},
+            results[self.fit.key],
+            {n: results[step.key]["points"] for n, step in self.maps.items()},
             {space: stages.Clusters(found["labels"], found["centers"]) for space, found in clusters.items()},
             target,
         )
@@ -61,7 +58,7 @@ class Design:
 
     Parameters
     ----------
-    source : DatasetSource or FileSource
+    source : Source
     models : sequence of str
         Keys of `MODELS`.
     preset : {"default", "report"}
@@ -75,7 +72,7 @@ class Design:
     n_genes : int or None
     """
 
-    source: DatasetSource | FileSource
+    source: Source
     models: Sequence[str] = tuple(MODELS)
     preset: str = "default"
     seeds: Sequence[int] = (0,)

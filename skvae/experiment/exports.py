@@ -9,16 +9,8 @@ from skvae.experiment.results import Experiment
 from skvae.files import writing
 from skvae.version import VERSION
 
-# Columns of `markers.csv`, by their names in `find_markers`.
-OF_MARKERS = {
-    "names": "gene",
-    "auc": "auc",
-    "z": "z",
-    "p_adjusted": "p_adjusted",
-    "log2_fold_change": "log2_fold_change",
-    "share_in": "share_in",
-    "share_out": "share_out",
-}
+# What `markers.csv` tells of a gene, by its names in `find_markers`.
+OF_MARKERS = ("auc", "z", "p_adjusted", "log2_fold_change", "share_in", "share_out")
 
 
 def write_tables(experiment: Experiment, folder: Path) -> None:
@@ -32,20 +24,25 @@ def write_tables(experiment: Experiment, folder: Path) -> None:
     cells, runs = experiment.data["cells"].tolist(), experiment.first
     columns = {"cell": cells}
     for run in runs:
-        columns |= {f"{key_of(run)}_{j + 1}": values.tolist() for j, values in enumerate(run.latent.T)}
-        columns |= {f"{key_of(run)}_tsne_{j + 1}": values.tolist() for j, values in enumerate(run.maps[2].T)}
+        key = key_of(run.model)
+        columns |= columns_of(key, run.latent) | columns_of(f"{key}_tsne", run.maps[2])
     write_columns(folder / "embedding.csv", columns)
     columns = {"cell": cells, "cluster": (experiment.clusters + 1).tolist()}
-    columns |= {f"cluster_{key_of(run)}": (run.clusters["latent"].labels + 1).tolist() for run in runs}
+    columns |= {f"cluster_{key_of(run.model)}": (run.clusters["latent"].labels + 1).tolist() for run in runs}
     if experiment.types is not None:
         columns["known_type"] = ["" if name is None else name for name in experiment.groups[0].tolist()]
     write_columns(folder / "clusters.csv", columns)
     write_columns(folder / "markers.csv", columns_of_markers(experiment))
 
 
-def key_of(run):
-    """Return the name of a model that can stand in a column or a key, such as beta_vae."""
-    return run.model.replace("-", "_")
+def key_of(model):
+    """Return the name of a model as it stands in a column or a key, such as beta_vae."""
+    return model.replace("-", "_")
+
+
+def columns_of(key, points):
+    """Return a column for each dimension of an embedding, or of a map."""
+    return {f"{key}_{j + 1}": values.tolist() for j, values in enumerate(points.T)}
 
 
 def write_columns(path, columns):
@@ -55,13 +52,14 @@ def write_columns(path, columns):
 def columns_of_markers(experiment):
     found = experiment.markers
     if "names" not in found:
-        return {"cluster": [], "rank": [], **{name: [] for name in OF_MARKERS.values()}}
+        return {name: [] for name in ("cluster", "rank", "gene", *OF_MARKERS)}
     n_clusters, n_markers = found["names"].shape
     columns = {
         "cluster": np.repeat(experiment.cluster_names, n_markers).tolist(),
         "rank": np.tile(np.arange(1, n_markers + 1), n_clusters).tolist(),
+        "gene": found["names"].ravel().tolist(),
     }
-    return columns | {title: found[name].ravel().tolist() for name, title in OF_MARKERS.items()}
+    return columns | {name: found[name].ravel().tolist() for name in OF_MARKERS}
 
 
 def write_annotated(experiment: Experiment, path: Path) -> None:
@@ -90,10 +88,10 @@ def write_annotated(experiment: Experiment, path: Path) -> None:
     first = experiment.first[0]
     adata.obsm["X_skvae_tsne"], adata.obsm["X_skvae_tsne_3d"] = first.maps[2], first.maps[3]
     for run in experiment.first:
-        adata.obsm[f"X_skvae_{key_of(run)}"] = run.latent
+        adata.obsm[f"X_skvae_{key_of(run.model)}"] = run.latent
         loadings = np.full((adata.n_vars, len(run.loadings)), np.nan)
         loadings[experiment.data["selected"]] = run.loadings.T
-        adata.varm[f"skvae_{key_of(run)}"] = loadings
+        adata.varm[f"skvae_{key_of(run.model)}"] = loadings
     names = experiment.cluster_names
     adata.obs["skvae_cluster"] = Categorical.from_codes(experiment.clusters, names)
     adata.var["skvae_selected"] = experiment.data["selected"]

@@ -16,19 +16,20 @@ def draw(experiment):
     figures = {"tsne_2d": draw_maps(experiment, 2), "tsne_3d": draw_maps(experiment, 3, projection="3d")}
     if experiment.types is not None:
         figures |= {"clusters": draw_clusters(experiment), "scores": draw_scores(experiment)}
-    if any(run.history for run in experiment.first):
+    if experiment.trained:
         figures |= {"activation": draw_activations(experiment), "history": draw_histories(experiment)}
     return figures
 
 
 def groups_of(experiment):
-    """Return what colours points, and all names, which matplotlib is not to take for formulas."""
+    """Return what colours points, and all names, as matplotlib shows them."""
     labels, names = experiment.groups
-    written = {name: literal(name) for name in names} | {None: None}
+    written = {name: without_formulas(name) for name in names} | {None: None}
     return np.array([written[label] for label in labels], dtype=object), [written[name] for name in names]
 
 
-def literal(name):
+def without_formulas(name):
+    """Return a name such that matplotlib takes no part of it for a formula."""
     return name.replace("$", r"\$")
 
 
@@ -71,18 +72,16 @@ def draw_scores(experiment):
 
 
 def draw_activations(experiment):
-    trained = [run for run in experiment.first if run.history]
-    figure, axes = plotting.make_figure(1, len(trained), size=5)
-    for ax, run in zip(axes[0], trained, strict=True):
+    figure, axes = plotting.make_figure(1, len(experiment.trained), size=5)
+    for ax, run in zip(axes[0], experiment.trained, strict=True):
         figure.colorbar(plotting.plot_activation(ax, run.latent, *groups_of(experiment)), ax=ax)
         ax.set(title=run.model)
     return figure
 
 
 def draw_histories(experiment):
-    trained = [run for run in experiment.first if run.history]
-    figure, axes = plotting.make_figure(1, len(trained))
-    for ax, run in zip(axes[0], trained, strict=True):
+    figure, axes = plotting.make_figure(1, len(experiment.trained))
+    for ax, run in zip(axes[0], experiment.trained, strict=True):
         plotting.plot_history(ax, run.history)
         ax.set(title=run.model)
     return figure
@@ -128,7 +127,7 @@ def draw_heat_map(experiment, n_markers=4):
     figure, [[ax]] = plotting.make_figure(1, 1, size=1)
     figure.set_size_inches(max(6, 0.22 * shares.shape[1] + 1.5), max(2.5, 0.28 * len(shares) + 1.4))
     image = ax.imshow(shares, cmap="viridis", vmin=0, vmax=1, aspect="auto")
-    ax.set_xticks(range(shares.shape[1]), [literal(name) for name in names.ravel().tolist()], rotation=90)
+    ax.set_xticks(range(shares.shape[1]), [without_formulas(name) for name in names.ravel().tolist()], rotation=90)
     ax.set_yticks(range(len(shares)), experiment.cluster_names)
     ax.set(ylabel="cluster")
     figure.colorbar(image, ax=ax, label="share of the largest mean")

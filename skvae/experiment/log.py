@@ -18,21 +18,19 @@ class Log:
 
     Parameters
     ----------
-    path : Path or None
-        None for no file.
+    path : Path
     """
 
-    path: Path | None = None
+    path: Path
 
     def write(self, *lines: str) -> None:
-        if self.path is not None:
-            now = datetime.now().isoformat(" ", "seconds")
-            text = "".join(f"{now}  {one_line(line)}\n" for line in lines)
-            with (
-                task_in_errors(f"cannot write {self.path}"),  # which a full disk does not name
-                open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file,
-            ):
-                file.write(text)
+        now = datetime.now().isoformat(" ", "seconds")
+        text = "".join(f"{now}  {one_line(line)}\n" for line in lines)
+        with (
+            task_in_errors(f"cannot write {self.path}"),  # which a full disk does not name
+            open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file,
+        ):
+            file.write(text)
 
 
 def one_line(text: object) -> str:
@@ -51,14 +49,14 @@ class Progress:
 
     Parameters
     ----------
-    steps : list of Step
+    steps : iterable of Step
         Those to do.
     is_shown : bool
     """
 
     def __init__(self, steps, is_shown):
         self.left, self.is_shown = list(steps), is_shown
-        self.began, self.cost = time.monotonic(), sum(step.cost for step in steps)
+        self.began, self.cost = time.monotonic(), sum(step.cost for step in self.left)
 
     def begin(self, running):
         """Say what runs."""

@@ -12,10 +12,11 @@ N_MARKERS, MIN_TESTED = 100, 200
 
 def mark(clustered, data, *, source, files):  # noqa: ARG001, the result depends on what is in the files
     """Find the markers of clusters, and the mean of log-normalised counts of each of them in each cluster."""
-    counts, labels = read(source), clustered["labels"]
-    rows, columns = np.flatnonzero(data["kept_cells"]), np.flatnonzero(data["kept_genes"])
+    labels = clustered["labels"]
     if len(np.unique(labels)) < 2:
         return {}
+    counts = read(source)
+    rows, columns = np.flatnonzero(data["kept_cells"]), np.flatnonzero(data["kept_genes"])
     tested = some_of_each(labels, rows_in_memory(counts.values))
     X = LogNormalizer().fit_transform(load(counts.values, rows[tested], columns))
     found = find_markers(X, labels[tested], feature_names=counts.genes[columns], n_top=N_MARKERS)

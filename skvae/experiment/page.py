@@ -86,8 +86,7 @@ def section_of_maps(experiment):
     first = experiment.runs[0]
     colourings = {"cluster": make_groups(experiment.clusters, experiment.cluster_names)}
     if experiment.types is not None:
-        names = np.array([*experiment.type_names, None], dtype=object)
-        colourings = {"known type": make_groups(names[experiment.types], experiment.type_names), **colourings}
+        colourings = {"known type": make_groups(*experiment.groups), **colourings}
     if "batch" in experiment.data:
         colourings["batch"] = make_groups(experiment.data["batch"])
     what = f"the embedding of {name_of(first)}"
@@ -223,7 +222,7 @@ def section_of_cells(experiment):
 
 
 def section_of_training(experiment):
-    if not any(run.history for run in experiment.first):
+    if not experiment.trained:
         return None
     caption = "Reconstruction and KL divergence by epoch, in nats a cell; the first seed."
     return Section("Training", [Picture(draw_histories(experiment), "Training curves of each model", caption)])

@@ -17,9 +17,6 @@ SOURCES = {source.__name__: source for source in (DatasetSource, FileSource)}
 # Of rows that are loaded at a time from a file that is too large for memory.
 MAX_BYTES = 2**27
 
-# Non-zeros take a value and a column each.
-BYTES_OF_VALUE = 8
-
 
 def settings_of(source, bounds: Bounds | None, n_genes: int | None) -> dict[str, Any]:
     """Return the settings of `prepare` as plain values, those of the files that it reads among them."""
@@ -132,10 +129,7 @@ def load_some(counts: Counts, kept, columns):
 
 def rows_in_memory(values):
     """Return how many rows may be loaded at a time."""
-    if not isinstance(values, RowStore):
-        return values.shape[0]
-    nnz = values.shape[0] * values.shape[1] if values.nnz is None else values.nnz
-    return max(1, int(MAX_BYTES / BYTES_OF_VALUE * values.shape[0] / max(1, nnz)))
+    return values.rows_in(MAX_BYTES) if isinstance(values, RowStore) else values.shape[0]
 
 
 def evenly(n, n_taken):

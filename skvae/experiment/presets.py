@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
@@ -26,8 +27,8 @@ MODELS = {
 # Genes that are selected; the report embeds all genes of its quality control.
 N_GENES = {"default": 2000, "report": None}
 PREPROCESSING = {
-    "default": make_pipeline(VariableGeneSelector(), LogNormalizer()),
-    "report": make_pipeline(LogNormalizer()),
+    preset: make_pipeline(*([] if n_genes is None else [VariableGeneSelector(n_genes)]), LogNormalizer())
+    for preset, n_genes in N_GENES.items()
 }
 
 # The text of the report: layers 128-32-16, the first one linear, one 16-wide layer for each parameter of the posterior,
@@ -99,9 +100,9 @@ def bound_components(model: BaseEstimator, shape: tuple[int, int]) -> BaseEstima
     return model
 
 
-def takes_counts(likelihood: str | None, name: str) -> bool:
-    """Return whether a model with that likelihood, None for its own, is fitted to counts, not to their logarithms."""
-    return likelihood is not None and name != "pca" and LIKELIHOODS[likelihood].support is not REAL
+def takes_counts(parameters: Mapping[str, Any]) -> bool:
+    """Return whether a model of those parameters is fitted to counts, and not to their logarithms."""
+    return "likelihood" in parameters and LIKELIHOODS[parameters["likelihood"]].support is not REAL
 
 
 def make_model(

@@ -1,15 +1,7 @@
 """The program that embeds the same cells in Python, to the same numbers."""
 
-from skvae.experiment.presets import takes_counts
+from skvae.experiment.presets import MODELS, PRESETS, takes_counts
 from skvae.experiment.sources import FileSource
-
-# Of models, by their names on the command line.
-CLASSES = {
-    "autoencoder": ("skvae", "AutoencoderEmbedding"),
-    "beta-vae": ("skvae", "BetaVAE"),
-    "beta-vsc": ("skvae", "BetaVSC"),
-    "pca": ("sklearn.decomposition", "PCA"),
-}
 
 
 def write_program(experiment) -> str:
@@ -29,7 +21,7 @@ def write_program(experiment) -> str:
     model = make_preset(design, run) if design.preset == "report" else make_constructed(design, run)
     lines = [*start, *model]
     X = "counts"
-    if not takes_counts(design.likelihood, run.model):
+    if not takes_counts(run.parameters):
         lines += ["from skvae import LogNormalizer"]
         X = "X"
     fit = f"Z = model.fit({X}{batch_of(design, run)}).transform({X})"
@@ -68,17 +60,17 @@ def make_preset(design, run):
 
 
 def make_constructed(design, run):
-    package, name = CLASSES[run.model]
-    first = ["n_components=10", 'svd_solver="arpack"'] if run.model == "pca" else []
+    package, name = "sklearn.decomposition" if run.model == "pca" else "skvae", MODELS[run.model].__name__
+    first = [f"{key}={run.parameters[key]!r}" for key in PRESETS[design.preset].get(run.model, {})]
     return [f"from {package} import {name}", f"model = {name}({', '.join([*first, *options_of(design, run)])})"]
 
 
 def options_of(design, run):
-    options = {} if run.model == "pca" else {"likelihood": design.likelihood, "max_epochs": design.max_epochs}
-    options |= {"random_state": run.seed}
-    return [f"{name}={value!r}" for name, value in options.items() if value is not None]
+    """Return the options that were given, of those that the model has."""
+    options = {"likelihood": design.likelihood, "max_epochs": design.max_epochs, "random_state": run.seed}
+    return [f"{name}={value!r}" for name, value in options.items() if value is not None and name in run.parameters]
 
 
 def batch_of(design, run):
     key = getattr(design.source, "batch", None)
-    return "" if key is None or run.model == "pca" else f", batch=cells.obs[{key!r}].astype(str)"
+    return "" if key is None or "encode_batch" not in run.parameters else f", batch=cells.obs[{key!r}].astype(str)"

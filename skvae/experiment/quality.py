@@ -63,8 +63,8 @@ def control(counts, genes, bounds):
     logs = np.log1p(measured.n_genes)
     low, high = deviate(logs, -1), deviate(logs, 1)
     chosen = {
-        # whole genes outwards, as rounding would drop all cells where they are alike
         "min_cells": float(bounds.min_cells),
+        # whole genes outwards, as rounding would drop all cells where they are alike
         "min_genes": chosen_or(bounds.min_genes, min(FEW_GENES, np.floor(np.expm1(low)))),
         "max_genes": chosen_or(bounds.max_genes, np.ceil(np.expm1(high))),
         "max_mitochondrial": chosen_or(bounds.max_mitochondrial, max(LARGE_SHARE, deviate(shares, 1))),

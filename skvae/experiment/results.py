@@ -119,6 +119,11 @@ class Experiment:
         return [run for run in self.runs if run.seed == self.runs[0].seed]
 
     @property
+    def trained(self) -> list[Run]:
+        """Those of the first seed that have a history, as PCA has not."""
+        return [run for run in self.first if run.history]
+
+    @property
     def clusters(self) -> np.ndarray:
         """The clusters of the first run's latent, from 0 on."""
         return self.runs[0].clusters["latent"].labels

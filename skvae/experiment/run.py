@@ -79,25 +79,26 @@ def perform(design: Design, folder: Path, *, n_jobs: int | None = None, verbose:
         runs = design.runs(prepared, n_cells)
         markers = design.markers(prepared, runs, n_cells)
         steps = [*(step for run in runs for step in run.all()), markers]
+        all_steps = [prepared, *steps]
         # another process would need as much memory again
         perform_steps(steps, n_jobs=1 if n_jobs is None and data["is_large"] else n_jobs)
-        remove_others(steps_folder, [prepared, *steps])
-        results = {step.what: step.result(steps_folder) for step in [prepared, *steps]}
+        remove_others(steps_folder, all_steps)
+        results = {step.key: step.result(steps_folder) for step in all_steps}
         return Experiment(
             design=design,
             data=data,
-            runs=[run.result(steps_folder, data.get("target")) for run in runs],
-            markers=markers.result(steps_folder),
-            seconds={what: float(result["step_seconds"]) for what, result in results.items()},
-            warnings=by_text(results),
+            runs=[run.run_of(results, data.get("target")) for run in runs],
+            markers=results[markers.key],
+            seconds={step.what: float(results[step.key]["step_seconds"]) for step in all_steps},
+            warnings=by_text({step.what: results[step.key]["step_warnings"].tolist() for step in all_steps}),
         )
 
 
-def by_text(results):
-    """Return the warnings of steps, with the names of the steps that gave each."""
+def by_text(warnings):
+    """Return the texts of warnings, with the names of the steps that gave each."""
     found: dict[str, list[str]] = {}
-    for what, result in results.items():
-        for text in result["step_warnings"].tolist():
+    for what, texts in warnings.items():
+        for text in texts:
             found.setdefault(text, []).append(what)
     return found
 

@@ -33,10 +33,10 @@ def perform_all(
     verbose : bool, default=False
         Tell on stderr what is done.
     """
-    missing = [step for step in with_needs(steps) if not step.is_done(folder)]
-    progress = Progress(missing, verbose)
+    missing = {step.key: step for step in with_needs(steps) if not step.is_done(folder)}
+    progress = Progress(missing.values(), verbose)
     while missing:
-        ready = [step for step in missing if all(need.is_done(folder) for need in step.needs)]
+        ready = [step for step in missing.values() if all(need.is_done(folder) for need in step.needs)]
         ready.sort(key=lambda step: -step.cost)  # the longest first, so that the cores are done at the same time
         n_side_by_side = min(n_jobs or cpu_count(), len(ready))
         progress.begin(ready[:n_side_by_side])
@@ -50,13 +50,11 @@ def perform_all(
                 idle_worker_timeout=MAX_IDLE,
             )
             done = parallel(delayed(perform)(step, folder, log) for step in ready)
-        waiting = list(ready)
+        waiting = {step.key: step for step in ready}
         with memory_in_errors():
             for key in done:
-                step = next(step for step in waiting if step.key == key)
-                waiting.remove(step)
-                progress.end(step, waiting[:n_side_by_side])
-        missing = [step for step in missing if step not in ready]
+                del missing[key]
+                progress.end(waiting.pop(key), list(waiting.values())[:n_side_by_side])
 
 
 @contextmanager

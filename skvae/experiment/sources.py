@@ -8,6 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from skvae.experiment import presets
+from skvae.reading import check_counts, files_of, read_cells
+from skvae.reading.faults import listed
 from skvae.stores import RowStore
 
 if TYPE_CHECKING:
@@ -61,9 +63,6 @@ class Source(Protocol):
     def files(self) -> list[tuple[str, int, int]]:
         """Return the name, size and time of each file that is read: a changed one is read anew."""
 
-    def annotated(self, kept: np.ndarray) -> "AnnData":
-        """Return the cells that were kept with all that is known of them, in memory."""
-
 
 @dataclass(frozen=True)
 class DatasetSource:
@@ -88,15 +87,6 @@ class DatasetSource:
             target=cells.target,
             target_names=np.asarray(cells.target_names, dtype=str),
         )
-
-    def annotated(self, kept: np.ndarray) -> "AnnData":
-        from anndata import AnnData
-        from pandas import Categorical, DataFrame
-
-        counts = self.read()
-        types = Categorical.from_codes(counts.target, counts.target_names.tolist())
-        obs, var = DataFrame({"known_type": types}, index=counts.cells), DataFrame(index=counts.genes)
-        return AnnData(counts.values, obs, var)[kept].copy()
 
 
 @dataclass(frozen=True)
@@ -123,11 +113,10 @@ class FileSource:
         return Path(self.path).name
 
     def files(self) -> list[tuple[str, int, int]]:
-        return [(str(file.absolute()), *size_and_time(file)) for file in files_of(Path(self.path)) if file.exists()]
+        there = [file.absolute() for file in files_of(Path(self.path)) if file.exists()]
+        return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in there]
 
     def read(self) -> Counts:
-        from skvae.reading import check_counts, read_cells
-
         read = read_cells(self.path, layer=self.layer, genes_in=self.genes_in)  # type: ignore[arg-type]
         labels, batch = (self.column(read.obs, key) for key in ("labels", "batch"))
         check_counts(read)
@@ -143,10 +132,8 @@ class FileSource:
         )
 
     def annotated(self, kept: np.ndarray) -> "AnnData":
-        """Return the cells that were kept: of a file of anndata all that it holds, if its X or a layer was read."""
+        """Return the cells that were kept, in memory: of a file of anndata all that it holds, if it has such genes."""
         from anndata import AnnData, read_h5ad, read_zarr
-
-        from skvae.reading import read_cells
 
         path = Path(self.path)
         if path.suffix in ANNDATA and self.layer != "raw" and self.genes_in is None:
@@ -158,8 +145,6 @@ class FileSource:
 
     def column(self, obs, option):
         """Return the column of the table of cells that an option names, None if it names none."""
-        from skvae.reading.faults import listed
-
         key = getattr(self, option)
         if key is None:
             return None
@@ -173,24 +158,6 @@ class FileSource:
                 f"--batch {key}: {obs[key].isna().sum()} cells of {self.path} have none; expected one each."
             )
         return obs[key]
-
-
-def size_and_time(file):
-    status = file.stat()
-    return status.st_size, status.st_mtime_ns
-
-
-def files_of(path):
-    """Return the files that are read for a path: in a folder, or beside a matrix, not all."""
-    from skvae.reading.matrix_market import SUFFIX, stem_of
-    from skvae.reading.name_files import find_names
-
-    if path.suffix in ANNDATA and path.is_dir():
-        return [file for file in sorted(path.rglob("*")) if file.is_file()]
-    files = [file for file in sorted(path.iterdir()) if SUFFIX.search(file.name)] if path.is_dir() else [path]
-    matrices = [file for file in files if SUFFIX.search(file.name)]
-    named = {file for matrix in matrices for file in find_names(matrix, stem_of(matrix)).values() if file is not None}
-    return [*files, *sorted(named)]
 
 
 def index_of(labels):

@@ -47,7 +47,7 @@ def fit(data, *, model, preset, likelihood, max_epochs, seed):
     """Fit a model to the counts that were prepared; return its embedding, what it learned, and itself as a file."""
     counts, batch = matrix_of(data), data.get("batch")
     estimator = make_model(model, preset, max_epochs=max_epochs, likelihood=likelihood, random_state=seed)
-    steps = [] if takes_counts(likelihood, model) else [LogNormalizer()]
+    steps = [] if takes_counts(estimator.get_params()) else [LogNormalizer()]
     X = steps[0].fit_transform(counts) if steps else counts
     bound_components(estimator, X.shape)
     has_batches = batch is not None and hasattr(estimator, "encode_batch")

@@ -93,7 +93,7 @@ class Step:
 
 
 def is_for_users(category):
-    return issubclass(category, UserWarning) or not issubclass(category, DeprecationWarning | FutureWarning)
+    return not issubclass(category, DeprecationWarning | FutureWarning)
 
 
 def remove_others(folder, steps):

@@ -1,15 +1,15 @@
 """Embedding of new cells by the file of a fitted model."""
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from skvae.experiment.exports import write_columns, write_h5ad
+from skvae.experiment.exports import columns_of, key_of, write_columns, write_h5ad
 from skvae.experiment.sources import FileSource
 from skvae.files import task_in_errors
 from skvae.names import align_features, known_names
+from skvae.warn import without_warnings_of_names
 
 # Beside those of scikit-learn and numpy: what files of skvae are made of.
 TRUSTED = (
@@ -78,16 +78,12 @@ def transform(model: Path, source: FileSource, folder: Path, *, missing: str = "
     """
     pipeline, counts = load_pipeline(model), source.read()
     X = align_features(counts.values, counts.genes, pipeline, missing=missing)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "X does not have valid feature names")  # which have been compared
+    with without_warnings_of_names():
         Z = pipeline.transform(X)
     Z = Z.toarray() if hasattr(Z, "toarray") else np.asarray(Z)
-    key = model.stem.replace("-", "_")
+    key = key_of(model.stem)
     folder.mkdir(parents=True, exist_ok=True)
-    columns = {"cell": counts.cells.tolist()}
-    write_columns(
-        folder / "embedding.csv", columns | {f"{key}_{j + 1}": values.tolist() for j, values in enumerate(Z.T)}
-    )
+    write_columns(folder / "embedding.csv", {"cell": counts.cells.tolist()} | columns_of(key, Z))
     adata = source.annotated(np.ones(len(counts.cells), dtype=bool))
     adata.obsm[f"X_skvae_{key}"] = Z
     write_h5ad(adata, folder / "cells.h5ad")

@@ -2,6 +2,6 @@
 
 from skvae.reading.cells import Cells
 from skvae.reading.counts import check_counts
-from skvae.reading.formats import read_cells
+from skvae.reading.formats import files_of, read_cells
 
-__all__ = ["Cells", "check_counts", "read_cells"]
+__all__ = ["Cells", "check_counts", "files_of", "read_cells"]

@@ -10,7 +10,8 @@ from skvae.reading.archives import read_archive
 from skvae.reading.assembly import assemble
 from skvae.reading.cells import Cells, Contents, Side
 from skvae.reading.loom import read_loom
-from skvae.reading.matrix_market import read_folder, read_market
+from skvae.reading.matrix_market import SUFFIX, read_folder, read_market, stem_of
+from skvae.reading.name_files import find_names
 from skvae.reading.tables import read_table
 from skvae.reading.tenx import read_tenx
 from skvae.types import PathLike
@@ -114,6 +115,16 @@ def read_cells(
     read = find_reader(path)
     with extra_in_errors():
         return assemble(path, read(path, layer, max_bytes), genes_in)
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files that `read_cells` reads for a path: of a folder, or beside a matrix, not all."""
+    if path.suffix == ".zarr" and path.is_dir():
+        return [file for file in sorted(path.rglob("*")) if file.is_file()]
+    files = [file for file in sorted(path.iterdir()) if SUFFIX.search(file.name)] if path.is_dir() else [path]
+    matrices = [file for file in files if SUFFIX.search(file.name)]
+    named = {file for matrix in matrices for file in find_names(matrix, stem_of(matrix)).values() if file is not None}
+    return [*files, *sorted(named)]
 
 
 def find_reader(path):

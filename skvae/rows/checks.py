@@ -1,7 +1,6 @@
 """Checks of rows and of what comes with them, beyond those of scikit-learn."""
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral
@@ -14,7 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, check_non_negative, v
 
 from skvae.maps import check_maps
 from skvae.stores import RowStore, find_store
-from skvae.warn import warn
+from skvae.warn import warn, without_warnings_of_names
 
 FLOATS = (np.float64, np.float32)
 
@@ -149,8 +148,7 @@ def names_expected_of(X, estimator):
     if not hasattr(estimator, "feature_names_in_") or not (issparse(X) or isinstance(X, RowStore)):
         yield
         return
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "X does not have valid feature names")
+    with without_warnings_of_names():
         yield
 
 

@@ -132,14 +132,25 @@ class RowStore:
     @property
     def block_size(self) -> int:
         # a chunk of the file is read as a whole, even for a part of it
-        return self._sizes[0] or max(self._rows_of(BLOCK_BYTES), self.source.chunk_size)
+        return self._sizes[0] or max(self.rows_in(BLOCK_BYTES), self.source.chunk_size)
 
     @property
     def buffer_size(self) -> int:
-        return max(self.block_size, self._sizes[1] or self._rows_of(BUFFER_BYTES))
+        return max(self.block_size, self._sizes[1] or self.rows_in(BUFFER_BYTES))
 
-    def _rows_of(self, n_bytes):
-        """Return how many rows take so much memory."""
+    def rows_in(self, n_bytes: int) -> int:
+        """Return how many rows take so much memory, 1 or more.
+
+        Parameters
+        ----------
+        n_bytes : int
+            Bytes of memory.
+
+        Returns
+        -------
+        n_rows : int
+            Those of the mean number of non-zeros, if rows are sparse.
+        """
         if self.nnz is None:
             row_bytes = self.dtype.itemsize * self.shape[1]
         else:

@@ -36,9 +36,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from threadpoolctl import threadpool_limits
 
-from skvae import LogNormalizer, RowStore, make_single_cell_counts, reading
+from skvae import LogNormalizer, RowStore, make_single_cell_counts
 from skvae.__main__ import main
-from skvae.experiment import commands, output, stages
+from skvae.experiment import commands, output, sources, stages
 from skvae.experiment.presets import PROTOCOLS
 from skvae.experiment.quality import Bounds, control
 from skvae.experiment.workplace import working_in
@@ -322,9 +322,9 @@ def test_the_same_counts_give_the_same_bytes_in_every_format(write, adata, of_pc
 
 
 def test_a_matrix_that_stays_on_disk_gives_the_same_bytes(path, of_pca, tmp_path, monkeypatch):
-    read = functools.partial(reading.read_cells, max_bytes=0)
+    read = functools.partial(sources.read_cells, max_bytes=0)
     assert isinstance(read(path).counts, RowStore)
-    monkeypatch.setattr(reading, "read_cells", read)
+    monkeypatch.setattr(sources, "read_cells", read)
     embed(path, tmp_path / "results", *PCA_ALONE)
     assert tables_in(tmp_path / "results") == tables_in(of_pca)
 
@@ -855,7 +855,7 @@ def test_an_interrupt_is_told_of_and_the_same_command_goes_on(path, of_pca, tmp_
 
 
 def test_an_interrupt_before_anything_is_done_leaves_nothing(path, tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "read_cells", interrupt)
+    monkeypatch.setattr(sources, "read_cells", interrupt)
     outcome = call(path, "--output-dir", tmp_path / "new" / "results")
     assert (outcome.code, outcome.sentence) == (130, "Stopped.")
     assert not os.listdir(tmp_path)
