@@ -79,10 +79,9 @@ class DatasetSource:
 
     def read(self) -> Counts:
         cells = presets.DATASETS[self.dataset]()
-        names = getattr(cells, "sample_names", None)
         return Counts(
             values=cells.data,
-            cells=numbered("cell", cells.data.shape[0]) if names is None else np.asarray(names, dtype=str),
+            cells=np.asarray(cells.cell_names, dtype=str),
             genes=np.asarray(cells.feature_names, dtype=str),
             target=cells.target,
             target_names=np.asarray(cells.target_names, dtype=str),
@@ -166,7 +165,3 @@ def index_of(labels):
     index = np.full(len(labels), -1)
     index[labels.notna().to_numpy()] = target
     return names.astype(str), index
-
-
-def numbered(what, n):
-    return np.array([f"{what} {i + 1}" for i in range(n)])

@@ -80,6 +80,12 @@ def test_the_embeddings_on_disk_are_those_of_the_estimators(finished):
         assert "beta-vsc/1/tsne3d" not in embeddings
 
 
+def test_the_tables_name_the_cells_of_the_data_set(finished):
+    for name in ("embedding.csv", "clusters.csv"):
+        with open(finished / name, newline="") as file:
+            assert [row["cell"] for row in csv.DictReader(file)] == tiny_cells().cell_names.tolist()
+
+
 def test_the_command_prints_one_table_and_where_the_files_are(tiny, tmp_path, capsys):
     main(
         [
