@@ -1,8 +1,11 @@
 """Configuration of Sphinx. `sphinx-build -W --keep-going -b html docs docs/_build/html` makes the site."""
 
 import re
+import shutil
+from pathlib import Path
 
 from skvae import __version__
+from skvae.__main__ import main
 
 project = "skvae"
 author = "the developers of skvae"
@@ -83,5 +86,14 @@ def link_examples(app, docname, source):  # noqa: ARG001
     source[0] = source[0].replace("(../examples)", "(gallery/index.rst)")
 
 
+def write_report(app, error):
+    """Make the report of simulated cells that a page leads to, by the command as it is now."""
+    if error is None:
+        folder = Path(app.doctreedir) / "cells"  # where the next build finds what is done
+        main(["--models", "beta-vae", "pca", "--output-dir", str(folder)])
+        shutil.copy(folder / "report.html", Path(app.outdir) / "report.html")
+
+
 def setup(app):
     app.connect("source-read", link_examples)
+    app.connect("build-finished", write_report)
