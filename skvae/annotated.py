@@ -1,5 +1,6 @@
 """Embedding of AnnData objects."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,7 @@ def embed(
     *,
     layer: str | None = None,
     key_added: str | None = None,
-    batch_key: str | None = None,
+    batch_key: str | Sequence[str] | None = None,
     missing: str = "error",
 ) -> None:
     """Embed the cells of an AnnData object, in memory or backed.
@@ -45,9 +46,10 @@ def embed(
         of a backed `adata` anndata loads: give `RowStore(path, layer=...)` to the estimator itself where it must not.
     key_added : str, default=None
         None for `X_` and the name of the estimator's class, of a pipeline the last one's, in lower case.
-    batch_key : str, default=None
-        The column of `adata.obs` that holds the batch of each cell. A pipeline needs scikit-learn's metadata routing,
-        with `set_fit_request(batch=True)` and `set_transform_request(batch=True)` of its last step.
+    batch_key : str or list of str, default=None
+        The column of `adata.obs` that holds the batch of each cell, or several: strings and categories are labels,
+        floats measurements. A pipeline needs scikit-learn's metadata routing, with `set_fit_request(batch=True)` and
+        `set_transform_request(batch=True)` of its last step.
     missing : {"error", "zero"}, default="error"
         What becomes of variables that a fitted estimator knows and `adata` lacks: an error, or zeros in their place.
 
@@ -78,7 +80,7 @@ def embed(
     """
     check_can_be_added_to(adata)
     X, names = find_matrix(adata, layer)
-    metadata = {} if batch_key is None else {"batch": find(adata.obs, batch_key, "batch_key")}
+    metadata = {} if batch_key is None else {"batch": find_batch(adata.obs, batch_key)}
     try:
         check_is_fitted(estimator)
     except NotFittedError:
@@ -124,6 +126,15 @@ def find_matrix(adata, layer):
     return X, adata.var_names
 
 
+def find_batch(obs, key):
+    """Return the column of that name, or the table of columns of several names."""
+    if isinstance(key, str):
+        return find(obs, key, "batch_key")
+    for name in key:
+        find(obs, name, "batch_key")
+    return obs[list(key)]
+
+
 def as_known(X, names, estimator, missing):
     """Return X with the variables that a fitted estimator knows, in their order."""
     known = known_names(estimator)
@@ -149,11 +160,13 @@ def plain_items(items):
 
 
 def plain(value):
-    """Return a value that AnnData can write: a number, an array of numbers, or a string."""
+    """Return a value that AnnData can write: a number or string, an array of these, or the text of all else."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, (*NUMBERS, str)):
         return value
-    if isinstance(value, (list, tuple, np.ndarray)) and all(isinstance(item, NUMBERS) for item in value):
+    if isinstance(value, (list, tuple, np.ndarray)) and any(
+        all(isinstance(item, kinds) for item in value) for kinds in (NUMBERS, str)
+    ):
         return np.array(value)
     return repr(value)

@@ -126,13 +126,13 @@ class Autoencoder(nn.Module):
         (weighted,) = torch.autograd.grad((expected @ u).sum(), z, create_graph=True)
         return torch.stack([torch.autograd.grad(total, u, retain_graph=True)[0] for total in weighted.sum(dim=0)])
 
-    def denoise(self, x, c, total=None, to=None):
+    def denoise(self, x, c, total=None):
         """Return E[x|z] without dropout, shape (B, D), at the mean of q(z|x).
 
-        It is for rows of a total and covariates `to`, (1, C), by default those of the rows.
+        It is for rows of a total, by default their own; c (B, 2 C) are their covariates, and those for which it is.
         """
-        z = self.encode(x, c).mean()
-        h = self.decode(z, c if to is None else to.to(c).expand_as(c))
+        own, other = c.chunk(2, dim=1) if c.shape[1] else (c, c)
+        h = self.decode(self.encode(x, own).mean(), other)
         return self.likelihood.denoised(h, totals(x) if total is None else total)
 
     def log_prob(self, x, c, z):

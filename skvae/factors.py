@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import pinvh
 
 # Vectors that the iteration carries beyond those asked for, and its passes over the rows: first, and in each round.
 N_EXTRA = 10
@@ -41,6 +42,9 @@ MIN_SHARE = 1e-12
 # Share by which elements of an axis that are equal but for rounding may differ.
 MAX_ROUNDING = 1e-6
 
+# Share of the longest direction in which covariates move the mean under which one is rounding.
+MIN_LENGTH = 1e-9
+
 # How much larger than the largest lambda of shuffled columns that of noise may be by chance, and the elements up to
 # which the columns are shuffled one by one.
 EDGE_MARGIN, MAX_SORTED = 1.1, 2**20
@@ -65,8 +69,8 @@ class FactorAxes:
     Parameters
     ----------
     mean : ndarray of shape (D,)
-    offsets : ndarray of shape (C, D)
-        Mean of each group of rows less `mean`.
+    effects : ndarray of shape (C, D)
+        By how much each covariate moves the mean.
     noise : ndarray of shape (D,)
         psi, what the axes leave of the variance of each feature.
     floor : float
@@ -84,7 +88,7 @@ class FactorAxes:
     """
 
     mean: np.ndarray
-    offsets: np.ndarray
+    effects: np.ndarray
     noise: np.ndarray
     floor: float
     encoding: np.ndarray
@@ -114,37 +118,38 @@ def shrink(variances, edge):
 
 
 class Whitened:
-    """Y = (X - m) / sqrt(psi), of which only products are computed; m is the mean of the row's group.
+    """Y = (X - m) / sqrt(psi), of which only products are computed; m is the mean that the covariates let expect.
 
     Parameters
     ----------
     X : {ndarray, CSR matrix} of shape (n_samples, D), float64
-    means : ndarray of shape (C, D)
-    groups : ndarray of int of shape (n_samples,)
+    design : CSR matrix of shape (n_samples, 1 + C)
+        A constant, and the covariates.
+    effects : ndarray of shape (1 + C, D)
+        m is `design @ effects`.
     weights : ndarray of shape (D,)
         psi, or another variance of each feature.
-    keeps_means : bool, default=True
-        Whether Y contains the directions in which the groups' means differ.
+    keeps_effects : bool, default=True
+        Whether Y contains the directions in which the covariates move m.
     """
 
-    def __init__(self, X, means, groups, weights, *, keeps_means=True):
+    def __init__(self, X, design, effects, weights, *, keeps_effects=True):
         self.X = X
+        self.design = design
         self.weights = np.sqrt(inverse(weights))
-        self.means = means * self.weights
-        self.indicators = sparse.csr_matrix(
-            (np.ones(len(groups)), groups, np.arange(len(groups) + 1)), shape=(X.shape[0], len(means))
-        )
+        self.effects = effects * self.weights
         self.left_out = None
-        if not keeps_means and len(means) > 1:
-            self.left_out, _ = np.linalg.qr((self.means[1:] - self.means[0]).T)
+        if not keeps_effects and len(effects) > 1:
+            _, lengths, directions = np.linalg.svd(self.effects[1:], full_matrices=False)
+            self.left_out = directions[lengths > MIN_LENGTH * lengths[0]].T
 
     def times(self, V):
         """Return Y V."""
-        return self.X @ (self.weights[:, np.newaxis] * V) - self.indicators @ (self.means @ V)
+        return self.X @ (self.weights[:, np.newaxis] * V) - self.design @ (self.effects @ V)
 
     def transposed_times(self, U):
         """Return Y' U."""
-        product = self.weights[:, np.newaxis] * (self.X.T @ U) - self.means.T @ (self.indicators.T @ U)
+        product = self.weights[:, np.newaxis] * (self.X.T @ U) - self.effects.T @ (self.design.T @ U)
         return product if self.left_out is None else product - self.left_out @ (self.left_out.T @ product)
 
     def leading(self, V, n_iter):
@@ -156,35 +161,34 @@ class Whitened:
         return np.maximum(variances[::-1], 0), V @ rotation[:, ::-1]
 
 
-def factor_analysis(X, groups, n_groups, n_components, *, floor=None, keeps_means=False):
+def factor_analysis(X, covariates, n_components, *, floor=None, keeps_effects=False):
     """Return the `FactorAxes` of rows.
 
     Parameters
     ----------
     X : {ndarray, CSR matrix} of shape (n_samples, D)
-    groups : ndarray of int of shape (n_samples,)
-        Their means are no part of the axes.
-    n_groups : int
-        C.
+    covariates : ndarray of shape (n_samples, C)
+        Their effects on the mean are no part of the axes.
     n_components : int
         J. FactorAxes beyond min(n_samples, D) are zero.
     floor : float >= 0, default=None
         The noise that each feature has at least, as a share of the mean variance. None for `choose_floor`.
-    keeps_means : bool, default=False
-        Whether the axes may contain directions in which the means of the groups differ.
+    keeps_effects : bool, default=False
+        Whether the axes may contain directions in which the covariates move the mean.
     """
     X = X.astype(np.float64)
     n_rows = X.shape[0]
-    mean, means, variance = moments(X, groups, n_groups)
+    design = design_of(covariates)
+    effects, variance = moments(X, design)
     share = floor
     if floor is None:
         share = choose_floor(X[np.linspace(0, n_rows - 1, min(n_rows, N_COMPARED)).astype(int)], n_components)
     floor = share * variance.mean()
-    edge, _ = edge_of_noise(shuffle_columns(X), mean, weigh(variance, floor), directions_of_noise(X))
+    edge, _ = edge_of_noise(shuffle_columns(X), effects[0], weigh(variance, floor), directions_of_noise(X))
     left, V = variance, random_directions(X, n_components + N_EXTRA)
     for n_iter in (N_FIRST, *[N_NEXT] * N_ROUNDS):
         weights, noise = weigh(left, floor), np.maximum(left, floor)
-        variances, V = Whitened(X, means, groups, weights, keeps_means=keeps_means).leading(V, n_iter)
+        variances, V = Whitened(X, design, effects, weights, keeps_effects=keeps_effects).leading(V, n_iter)
         squares = np.square(V.T[:n_components])
         # the features are weighted by more than their noise, so that along an axis it is less than 1
         along = squares @ (noise * inverse(weights))
@@ -198,8 +202,8 @@ def factor_analysis(X, groups, n_groups, n_components, *, floor=None, keeps_mean
     absent = n_components - len(order)
     widths = ((0, 0), (0, absent))
     return FactorAxes(
-        mean=mean,
-        offsets=means - mean,
+        mean=effects[0],
+        effects=effects[1:],
         noise=np.maximum(left, floor),
         floor=share,
         encoding=np.pad(V * np.sqrt(inverse(weights))[:, np.newaxis] * np.sqrt(inverse(variances)), widths),
@@ -227,14 +231,14 @@ def choose_floor(X, n_components):
 
     That is by how much the axes stand above noise: the mutual information of a linear code and X, in nats.
     """
-    shuffled, one = shuffle_columns(X), np.zeros(X.shape[0], int)
-    mean, means, variance = moments(X, one, 1)
+    shuffled, constant = shuffle_columns(X), design_of(np.empty((X.shape[0], 0)))
+    mean, variance = moments(X, constant)
     V, noise_V = random_directions(X, n_components + N_EXTRA), directions_of_noise(X)
     structure = {}
     for n_iter, floor in zip((N_FIRST, *[N_NEXT] * len(OTHER_FLOORS)), (NOISE_FLOOR, *OTHER_FLOORS), strict=True):
         weights = weigh(variance, floor * variance.mean())
-        variances, V = Whitened(X, means, one, weights).leading(V, n_iter)
-        edge, noise_V = edge_of_noise(shuffled, mean, weights, noise_V, n_iter)
+        variances, V = Whitened(X, constant, mean, weights).leading(V, n_iter)
+        edge, noise_V = edge_of_noise(shuffled, mean[0], weights, noise_V, n_iter)
         above = variances[:n_components] / max(edge, np.finfo(np.float64).tiny)
         structure[floor] = np.log(np.maximum(above, 1)).sum() / 2
     best = max(OTHER_FLOORS, key=structure.__getitem__)
@@ -243,7 +247,7 @@ def choose_floor(X, n_components):
 
 def edge_of_noise(shuffled, mean, weights, V, n_iter=N_FIRST):
     """Return the largest lambda to expect of X with each column shuffled by itself, and V after the iterations."""
-    whitened = Whitened(shuffled, mean[np.newaxis], np.zeros(shuffled.shape[0], int), weights)
+    whitened = Whitened(shuffled, design_of(np.empty((shuffled.shape[0], 0))), mean[np.newaxis], weights)
     variances, V = whitened.leading(V, n_iter)
     return EDGE_MARGIN * variances[0], V
 
@@ -259,20 +263,27 @@ def random_directions(X, n_vectors):
     return np.random.RandomState(0).standard_normal((n_features, min(n_vectors, n_rows, n_features)))
 
 
-def moments(X, groups, n_groups):
-    """Return the mean (D,), the mean of each group (C, D), and the variance within them (D,)."""
-    counts = np.bincount(groups, minlength=n_groups)
-    indicators = sparse.csr_matrix(
-        (np.ones(len(groups)), (groups, np.arange(len(groups)))), shape=(n_groups, X.shape[0])
-    )
-    sums = indicators @ X
-    sums = sums.toarray() if sparse.issparse(sums) else sums
-    mean = sums.sum(axis=0) / X.shape[0]
-    means = np.where(counts[:, np.newaxis] > 0, sums / np.maximum(counts, 1)[:, np.newaxis], mean)
+def design_of(covariates):
+    """Return a constant beside the covariates (n_samples, C), (n_samples, 1 + C), as the sparse matrix that it is."""
+    return sparse.csr_matrix(np.hstack([np.ones((len(covariates), 1)), covariates]))
+
+
+def moments(X, design):
+    """Return the effects of a design on the mean of X, (1 + C, D), and the variance that they leave, (D,).
+
+    The first are the mean itself, the others those of the least squares of X less the mean: of all such the shortest,
+    since the inputs of one column of labels have a constant sum.
+    """
+    n_rows = X.shape[0]
+    sums, products = design.T @ X, (design.T @ design).toarray() / n_rows
+    sums = (sums.toarray() if sparse.issparse(sums) else sums) / n_rows
+    mean = sums[0]
+    beyond = sums[1:] - np.outer(products[1:, 0], mean)
+    effects = np.vstack([mean, pinvh(products[1:, 1:]) @ beyond]) if len(beyond) else sums
     squares = X.multiply(X).sum(axis=0) if sparse.issparse(X) else np.einsum("ij,ij->j", X, X)
-    squares = np.asarray(squares).ravel() / X.shape[0]
-    variance = squares - counts / X.shape[0] @ means**2
-    return mean, means, np.where(variance > np.maximum(MIN_VARIATION * squares, MIN_VARIANCE), variance, 0)
+    squares = np.asarray(squares).ravel() / n_rows
+    variance = squares - np.einsum("id,ij,jd->d", effects, products, effects, optimize=True)
+    return effects, np.where(variance > np.maximum(MIN_VARIATION * squares, MIN_VARIANCE), variance, 0)
 
 
 def shuffle_columns(X):

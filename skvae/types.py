@@ -1,7 +1,7 @@
 """Types of what the public functions take, for editors and type checkers."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,6 +14,8 @@ from skvae.stores import RowStore
 MatrixLike: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix | RowStore
 # One value a row, a value for all rows, or None.
 LabelsLike: TypeAlias = ArrayLike | None
+# The batch of each row: a column, or a table of several, a data frame, a 2d array or a dict of columns; or None.
+BatchLike: TypeAlias = LabelsLike | Mapping[str, Any]
 PathLike: TypeAlias = str | os.PathLike[str]
 RandomState: TypeAlias = int | np.random.RandomState | None
 Names: TypeAlias = Sequence[Any] | np.ndarray | None

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -10,8 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
+from skvae.embedding.adapting import adapt_net
 from skvae.embedding.building import copy_net, start_net
 from skvae.embedding.diagnostics import set_learned, warn_of_fit, warn_of_late_steps
 from skvae.embedding.parameters import facts_of, with_plain_numbers
@@ -20,6 +24,7 @@ from skvae.embedding.trial import network_gain
 from skvae.likelihoods import LIKELIHOODS
 from skvae.networks import ACTIVATIONS
 from skvae.rows.checks import check_rows, check_widths
+from skvae.rows.confounding import warn_of_columns
 from skvae.rows.covariates import Covariates, check_same_levels
 from skvae.rows.rows import Rows
 from skvae.state import training_state
@@ -27,7 +32,7 @@ from skvae.training.plan import Plan
 from skvae.training.processes import find_device, find_processes
 from skvae.training.schedules import SCHEDULES
 from skvae.training.session import train
-from skvae.types import LabelsLike, MatrixLike
+from skvae.types import BatchLike, LabelsLike, MatrixLike
 
 # Least mean KL, in nats, of an active latent dimension.
 ACTIVE_KL = 0.01
@@ -223,8 +228,8 @@ class BaseEmbedding(TrainedEmbedding):
             if is_first:
                 rows = fitted._learn_rows(X, batch, sample_weight, levels=batches)
             else:
-                check_same_levels(batches, self.batches_)
-                rows = fitted._rows(X, batch, dtype=np.float32, sample_weight=sample_weight)
+                check_same_levels(batches, self._covariates)
+                rows = fitted._rows(X, batch, dtype=np.float32, sample_weight=sample_weight, admits_new=False)
         processes.check_alike(facts_of(fitted, rows))
         plan, own_rows = fitted._plan(rows).one_epoch(), processes.share(rows)
         with training_state():
@@ -272,6 +277,64 @@ class BaseEmbedding(TrainedEmbedding):
         self.fit(X, batch=batch, sample_weight=sample_weight, X_val=X_val, batch_val=batch_val)
         return self.transform(X, batch=batch)
 
+    def adapt(
+        self,
+        X: MatrixLike,
+        y: Any = None,
+        *,
+        batch: BatchLike,
+        sample_weight: LabelsLike = None,
+        max_steps: int = 100,
+    ) -> Self:
+        """Return an estimator that knows the levels of `batch` that are new in further rows, such as a query's donor.
+
+        Only what belongs to the new levels is learned, from the rows that have them, so that a few hundred rows do.
+        What the estimator returns for rows of other levels stays the same to the last bit. The data of `fit` are not
+        needed: an estimator that was loaded from a file can be adapted.
+
+        With `encode_batch=False` the embedding is not told of the batch, so that it stays as it is for any row, and
+        the decoder learns: `score`, `denoise` and `inverse_transform`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
+            Rows of the new levels, of many types of those of `fit`: where one level is one type alone, what sets the
+            type apart is learned as the level's.
+        y : None
+            Ignored.
+        batch : {array-like, data frame, dict} of n_samples rows
+            The batch of each row, with the columns of `fit`. Rows without a new level are left out.
+        sample_weight : array-like of shape (n_samples,), default=None
+            See `fit`.
+        max_steps : int, default=100
+            Gradient steps: as many as it takes to the optimum, whatever the number of rows.
+
+        Returns
+        -------
+        adapted : object
+            Another estimator, whose `batches_` has the new levels behind those of before. This one is as it was.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If no level is new, `fit` was given no batch, or data are unlike those of `fit`.
+        DivergenceError
+            If the loss becomes infinite or NaN.
+        """
+        check_is_fitted(self)
+        check_scalar(max_steps, "max_steps", Integral, min_val=1)
+        processes = find_processes(self.distributed, self.net_.device)
+        with processes.together():
+            rows = self._new_rows(X, batch, sample_weight)
+        processes.check_alike(facts_of(self, rows))
+        with training_state():
+            net = adapt_net(self, self.net_, processes.share(rows), max_steps, processes)
+        adapted = copy(self)
+        adapted.net_, adapted.batches_ = net, rows.covariates.state
+        return adapted
+
     def _check_parameters(self):
         """Raise a ValueError for invalid parameters; return the device."""
         self._validate_params()
@@ -294,8 +357,21 @@ class BaseEmbedding(TrainedEmbedding):
         `levels` are all that `batch` will ever hold; None for those that it holds.
         """
         X = check_rows(self, X, LIKELIHOODS[self.likelihood].support)
-        covariates = Covariates.learn(batch, X.shape[0]) if levels is None else Covariates.listed(levels)
-        return Rows.make(X, np.float32, covariates, batch, sample_weight=sample_weight)
+        covariates = Covariates.learn(batch, X.shape[0], levels)
+        rows = Rows.make(X, np.float32, covariates, batch, sample_weight=sample_weight)
+        if levels is None:
+            warn_of_columns(covariates, rows.encoded)
+        return rows
+
+    def _new_rows(self, X, batch, sample_weight):
+        """Return the `Rows` of further data that have new levels, with covariates that know them."""
+        X = check_rows(self, X, self.net_.module_.likelihood.support, reset=False)
+        covariates = self._covariates.extended(batch, X.shape[0])
+        rows = Rows.make(X, np.float32, covariates, batch, sample_weight=sample_weight)
+        is_new = rows.inputs[:, self._covariates.width :].any(axis=1)
+        if not is_new.any():
+            raise ValueError("batch holds no new level; expected some beside those that are known, see batches_.")
+        return rows if is_new.all() else rows.take(np.flatnonzero(is_new))
 
     def _held_out_rows(self, X, batch, covariates):
         """Return the `Rows` of `X_val` and `batch_val`, None where these are None."""

@@ -46,9 +46,7 @@ def make_module(estimator, n_features, n_covariates):
 
 def start_net(estimator, rows, n_steps, device, processes):
     """Return an untrained net for a run of `n_steps` gradient steps, started as the rows suggest."""
-    # One seed for each use of randomness, so that none depends on how much another draws.
-    drawn = check_random_state(estimator.random_state).randint(np.iinfo(np.int32).max, size=3).tolist()
-    seeds = processes.collect(drawn)[0]  # one for all, where each has another random state
+    seeds = draw_seeds(estimator, processes)
     init_seed, *training_seeds = seeds
     n_features, n_covariates = rows.X.shape[1], rows.covariates.width
     module = make_module(estimator, n_features, n_covariates)
@@ -70,11 +68,16 @@ def start_net(estimator, rows, n_steps, device, processes):
     return net
 
 
+def draw_seeds(estimator, processes):
+    """Return one seed for each use of randomness, so that none depends on how much another draws: three of them."""
+    drawn = check_random_state(estimator.random_state).randint(np.iinfo(np.int32).max, size=3).tolist()
+    return processes.collect(drawn)[0]  # one for all, where each has another random state
+
+
 def restore_net(estimator, state, verbose=0):
     """Return a net of that state, made with the parameters that it was trained with."""
     settings = state["settings"]
-    trained = type(estimator)(**settings["params"])
-    trained._validate_params()
+    trained = as_trained(estimator, settings)
     module = make_module(trained, settings["n_features"], settings["n_categories"])
     try:
         device = find_device(trained.device)
@@ -84,6 +87,13 @@ def restore_net(estimator, state, verbose=0):
     net = net_of(trained, module, settings, device, estimator.callbacks, verbose)
     net.restore(state)
     return net
+
+
+def as_trained(estimator, settings):
+    """Return an estimator with the parameters that a net of these settings was trained with."""
+    trained = type(estimator)(**settings["params"])
+    trained._validate_params()
+    return trained
 
 
 def copy_net(estimator, net, verbose):

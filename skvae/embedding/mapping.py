@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from skvae.embedding.resizing import resized
 from skvae.files import open_output
 from skvae.maps import arrays_of, memory_map
 from skvae.rows.mapping import map_rows
@@ -43,7 +44,8 @@ def apply_model(estimator, function, rows, n_outputs, out=None):
     with usual_state(), threads_for(module):
         if rows.dtype == np.float64:
             module = deepcopy(module).double()
-        mapped = partial(map_rows, partial(function, module), n_outputs=n_outputs, device=device)
+        function = keeping_bits(function, module, rows.covariates.widths_then)
+        mapped = partial(map_rows, function, n_outputs=n_outputs, device=device)
         if out is None:
             return processes.gather(mapped(processes.share(rows)))
         shape = (len(rows), estimator._n_features_out)
@@ -85,6 +87,37 @@ def write_together(out, shape, processes, Z, dtype):
                 target[...] = Z
 
 
-def inputs_of(covariates, batch, name="batch"):
-    """Return the covariates of a row of that batch, (1, C) of float32; in messages the batch has that name."""
-    return torch.from_numpy(covariates.inputs(covariates.encode(batch, 1, name=name)).astype(np.float32))
+def inputs_of(covariates, batch):
+    """Return the covariates of a row of that batch, (1, C) of float32."""
+    return torch.from_numpy(covariates.inputs(covariates.encode(batch, 1)).astype(np.float32))
+
+
+def keeping_bits(function, module, widths):
+    """Return `function` of a module such that what was learned by `adapt` leaves the bits of all other rows alone.
+
+    A row is given to the module as it was before the first level that the row is not of: the products of a wider one
+    may be rounded otherwise.
+
+    Parameters
+    ----------
+    function : callable
+        See `apply_model`.
+    module : Autoencoder
+    widths : list of int
+        C after `fit`, and after each `adapt`.
+    """
+    *earlier, width_now = widths
+    modules = [*(resized(module, width_now, width) for width in earlier), module]
+
+    def apply(x, c):
+        # the covariates of rows may stand there more than once
+        parts = c.unflatten(1, (c.shape[1] // max(1, width_now), width_now))
+        outputs = function(modules[0], x, parts[..., : widths[0]].flatten(1))
+        for before, width, wider in zip(widths, widths[1:], modules[1:], strict=False):
+            is_new = parts[..., before:].flatten(1).any(dim=1)
+            if is_new.any():
+                found = function(wider, x, parts[..., :width].flatten(1))
+                outputs = torch.where(is_new.reshape(-1, *[1] * (found.ndim - 1)), found, outputs)
+        return outputs
+
+    return apply if earlier else partial(function, module)

@@ -36,12 +36,11 @@ def plain_number(name, value, constraints):
 def facts_of(estimator, rows, held_out=None):
     """Return what all processes that train together must have alike: parameters, shapes and covariates."""
     names = set(estimator.get_params(deep=False)) - {"callbacks", "random_state", "verbose"}
-    state = rows.covariates.state
     return {
         "estimator": type(estimator).__name__,
         **{name: repr(getattr(estimator, name)) for name in sorted(names)},
         "random_state": repr(estimator.random_state) if isinstance(estimator.random_state, Number) else "",
         "the shape of X": rows.X.shape,
-        "the batches": repr(state.tolist() if isinstance(state, np.ndarray) else state),
+        "the batches": repr([(name, kind.expected) for name, kind in rows.covariates.columns.items()]),
         "the shape of X_val": None if held_out is None else held_out.X.shape,
     }

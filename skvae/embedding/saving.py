@@ -98,9 +98,15 @@ def check_sizes(state, net):
     numbers = {"n_features_in_": n_features, "_n_features_out": n_components, "n_epochs_": n_epochs}
     for name, number in numbers.items():
         expect(state[name] == number, name)
-    expect(Covariates.from_state(state["batches_"]).width == settings["n_categories"], "batches_")
+    covariates = Covariates.from_state(state["batches_"], settings.get("earlier", ()))
+    expect(all(is_increasing(widths) for widths in zip(*covariates.earlier, covariates.widths, strict=True)), "earlier")
+    expect(covariates.width == settings["n_categories"], "batches_")
     widths = {*settings["params"]["hidden_layer_sizes"], *settings["params"]["head_layer_sizes"]}
     expect(widths <= {length for weight in net["weights"].values() for length in weight.shape}, "widths of layers")
+
+
+def is_increasing(numbers):
+    return all(isinstance(number, int) for number in numbers) and numbers[0] > 0 and list(numbers) == sorted(numbers)
 
 
 def write_estimator(path, estimator):

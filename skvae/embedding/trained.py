@@ -13,7 +13,7 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.autoencoder import Autoencoder
-from skvae.embedding.mapping import apply_model, inputs_of
+from skvae.embedding.mapping import apply_model
 from skvae.embedding.saving import plain_state, read_estimator, set_state, write_estimator
 from skvae.objectives import elbo
 from skvae.rows.bounds import bounded_minibatches
@@ -88,7 +88,7 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 f"X has {Z.shape[1]} features, but {type(self).__name__}.inverse_transform is expecting "
                 f"{self._n_features_out} features as input, one a latent dimension."
             )
-        rows = Rows.make(Z, Z.dtype, self._covariates, batch)
+        rows = Rows.make(Z, Z.dtype, self._covariates, batch, admits_new=True)
         return apply_model(self, Autoencoder.mean, rows, self.n_features_in_)
 
     def denoise(
@@ -126,9 +126,15 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 raise ValueError(
                     f"library_size == {library_size}, must be None for a likelihood that is not one of counts."
                 )
-        to = None if to_batch is None else inputs_of(self._covariates, to_batch, "to_batch")
-        function = partial(Autoencoder.denoise, total=library_size, to=to)
-        return self._map_rows(function, X, batch, needs_batch=to is None or self.net_.module_.encodes_covariates)
+        targets = [None] if to_batch is None else self._covariates.targets(to_batch)
+        needs_batch = self.net_.module_.encodes_covariates or any(map(keeps_own, targets))
+        rows = self._rows(X, batch, needs_batch=needs_batch)
+        function = partial(Autoencoder.denoise, total=library_size)
+        moved = (rows.moved(target) for target in targets)
+        total, *others = (apply_model(self, function, part, self.n_features_in_) for part in moved)
+        for found in others:
+            total += found
+        return total / len(targets) if others else total
 
     def score_samples(self, X: MatrixLike, *, batch: LabelsLike = None) -> np.ndarray:
         """Return the evidence lower bound of log p(x) at beta = 1, whatever beta the model was trained with.
@@ -215,7 +221,7 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         names = check_feature_names(self, feature_names)
         Z = self._map_posterior(Autoencoder.code, X, batch).astype(np.float32)
         module, device = self.net_.module_, self.net_.device
-        rows = Rows.make(Z, np.float32, self._covariates, batch)
+        rows = Rows.make(Z, np.float32, self._covariates, batch, admits_new=True)
         with training_state():
             parts = (move(rows[part], device) for part in bounded_minibatches(rows, self.n_features_in_))
             loadings = sum(module.slopes(z, c).double() for z, c in parts).numpy(force=True) / len(rows)
@@ -299,14 +305,14 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     @property
     def _covariates(self):
-        return Covariates.from_state(self.batches_)
+        return Covariates.from_state(self.batches_, self.net_.settings.get("earlier", ()))
 
-    def _rows(self, X, batch, *, dtype=None, sample_weight=None, needs_batch=True):
-        """Return the `Rows` of data like that of `fit`; of X's dtype by default."""
+    def _rows(self, X, batch, *, dtype=None, sample_weight=None, needs_batch=True, admits_new=True):
+        """Return the `Rows` of data like that of `fit`; of X's dtype by default. See `Covariates.encode`."""
         check_is_fitted(self)
         X = check_rows(self, X, self.net_.module_.likelihood.support, reset=False)
         batch = batch if needs_batch else self._covariates.ignore(batch, X.shape[0])
-        options = {"sample_weight": sample_weight, "required": needs_batch}
+        options = {"sample_weight": sample_weight, "required": needs_batch, "admits_new": admits_new}
         return Rows.make(X, dtype or X.dtype, self._covariates, batch, **options)
 
     def _map_posterior(self, function, X, batch, out=None):
@@ -321,3 +327,8 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _map_rows(self, function, X, batch, *, needs_batch=True):
         """Apply `function` to the module, the rows of X and their covariates."""
         return apply_model(self, function, self._rows(X, batch, needs_batch=needs_batch), self.n_features_in_)
+
+
+def keeps_own(target):
+    """Return whether rows that are moved to a target keep what they are in some column, or, for None, in all."""
+    return target is None or np.isnan(target).any()

@@ -1,303 +1,268 @@
-"""Covariates: inputs of the decoder beside z, made of the `batch` that the estimators' methods are given.
+"""Covariates: inputs of the decoder beside z, made of the `batch` that the estimators' methods are given."""
 
-Each kind of covariate, such as `Levels` for labels, says which columns are of that kind, what it learns from one, and
-how it turns one into inputs. To add a kind, write its class and add it to `KINDS`: no other file depends on kinds.
-"""
-
+import math
 import reprlib
-from numbers import Number
-from typing import Any
+from functools import cached_property
+from itertools import product
 
 import numpy as np
 
-from skvae.maps import check_maps
-
-# Levels, of which more must be at most half as many as the rows.
-N_FEW = 10
-
-# What a column of levels is to hold, for messages.
-LABELS = (
-    "labels, each of many rows, such as donors or laboratories. A measurement can be cut into groups: "
-    "pandas.cut(column, 3).astype(str)."
-)
-
-# Names of the types that stand for a missing value in pandas.
-MISSING = ("NAType", "NaTType")
+from skvae.rows.columns import called, check_column, check_length, column_of, is_category, table_of
+from skvae.rows.kinds import ALL, is_all, kind_from_state, learn_kind
+from skvae.warn import warn
 
 
-class Levels:
-    """A column of labels: each row has one of a number of levels, in one-hot form.
+class Covariates:
+    """The covariates of an estimator: one for each column of the `batch` that `fit` was given, or none.
 
     Parameters
     ----------
-    known : ndarray of shape (n_levels,)
-        The distinct levels, sorted.
+    columns : dict of str or None to object
+        Of each column, by its name, what was learned, of one of `skvae.rows.kinds.KINDS`. A single column has the name
+        None.
+    earlier : sequence of sequence of int, default=()
+        Before each `adapt`, the width of each column then: inputs that came later stand behind all others.
     """
 
-    def __init__(self, known):
-        self.known = known
-
-    # kinds of numpy types that a column of this kind may have: all
-    dtypes = np.typecodes["All"] + "iuT"
+    def __init__(self, columns, earlier=()):
+        self.columns = columns
+        self.earlier = earlier
 
     @classmethod
-    def learn(cls, column, name, n_rows):
-        """Return what a column is of, which messages call `name`, and which so many rows will have."""
-        try:
-            known = np.unique(column)
-        except TypeError:
-            raise ValueError(f"{name} holds {column[0]!r}; expected strings or numbers.") from None
-        check_labels(known, name, n_rows)
-        return cls(known)
+    def learn(cls, batch, n_rows, levels=None):
+        """Return the covariates that a `batch` of rows, or None, is of.
+
+        `levels` are all that it will ever hold: of a single column a list, of a table a dict of these by column.
+        """
+        if batch is None and levels is None:
+            return NONE
+        if batch is None:
+            raise ValueError("batch is None, and batches is given; expected the batch of each row, or neither.")
+        table, _ = table_of(batch, "batch")
+        listed = {} if levels is None else table_of(levels, "batches")[0]
+        unknown = [name for name in listed if name not in table]
+        if unknown:
+            raise ValueError(
+                f"batches is for {listed_names(unknown)}, and batch has {listed_names(table)}; expected the same "
+                "columns, of labels."
+            )
+        columns = {
+            name: learn_column(listed[name], name, "batches", np.inf)
+            if name in listed
+            else learn_column(column, name, "batch", n_rows)
+            for name, column in table.items()
+        }
+        return cls(columns)
 
     @classmethod
-    def from_state(cls, state):
-        return cls(state)
+    def from_state(cls, state, earlier=()):
+        """Return the covariates of that `state`."""
+        if state is None:
+            return NONE
+        is_table = isinstance(state, dict) and "kind" not in state
+        table = state if is_table else {None: state}
+        return cls({name: kind_from_state(kind) for name, kind in table.items()}, earlier)
 
     @property
     def state(self):
-        """What was learned, which makes the same object again: an ndarray, or a dict of plain types."""
-        return self.known
+        """The estimators' `batches_`: what was learned of the column, or a dict of this by column; None for none."""
+        states = {name: kind.state for name, kind in self.columns.items()}
+        return states.get(None, states or None)
 
     @property
     def expected(self):
         """What a value is to be, for messages."""
-        return f"one of {self.known.tolist()}"
+        if None in self.columns:
+            return self.columns[None].expected
+        return "the columns " + "; ".join(f"{name!r}, {kind.expected}" for name, kind in self.columns.items())
 
     @property
-    def width(self):
-        """Number of inputs of the decoder."""
-        return len(self.known)
-
-    @property
-    def n_groups(self):
-        """Number of the groups of rows whose means are no structure of X; 1 where all rows are one."""
-        return len(self.known)
-
-    def encode(self, column, name):
-        """Return a number for each row, (n_samples,), which `inputs` and `groups` take."""
-        unknown = sorted(set(column.tolist()) - set(self.known.tolist()), key=str)
-        if unknown:
-            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-            raise ValueError(
-                f"{name} holds {unknown[:5]}{more}; expected {self.expected} for each row, the batches of fit."
-            )
-        return np.searchsorted(self.known, column)
-
-    def inputs(self, encoded):
-        """Return the covariates of rows, (n_samples, width)."""
-        return encoded[:, np.newaxis] == np.arange(len(self.known))
-
-    def groups(self, encoded):
-        """Return the group of each row, integers from 0."""
-        return encoded
-
-    def effects(self, offsets):
-        """Return by how much each input moves x, (width, D), from the means of the groups less that of all rows."""
-        return offsets
-
-
-# The kind of a column is the first whose `dtypes` have that of its values. A kind whose state is a dict, which `Levels`
-# are not, has its key there under "kind", and is made of that by `from_state`.
-KINDS: dict[str, Any] = {"levels": Levels}
-
-
-class Covariates:
-    """The covariates of an estimator whose `fit` was given a `batch`.
-
-    Parameters
-    ----------
-    kind : object
-        Of one of `KINDS`.
-    """
-
-    def __init__(self, kind):
-        self.kind = kind
-
-    @staticmethod
-    def learn(batch, n_rows):
-        """Return the covariates that a `batch` of rows, or None, is of."""
-        if batch is None:
-            return NONE
-        return Covariates.of(check_column(batch, n_rows, "batch"), called(batch, "batch"), n_rows)
-
-    @staticmethod
-    def listed(levels):
-        """Return the covariates of any number of rows that will have these levels."""
-        return Covariates.of(check_column(levels, np.size(levels), "batches"), called(levels, "batches"), np.inf)
-
-    @staticmethod
-    def of(column, name, n_rows):
-        """Return the covariates of a checked column, of which there will be so many rows."""
-        kind = next((kind for kind in KINDS.values() if column.dtype.kind in kind.dtypes), None)
-        if kind is None:
-            raise ValueError(f"{name} is of the type {column.dtype}; expected strings or numbers.")
-        return Covariates(kind.learn(column, name, n_rows))
-
-    @staticmethod
-    def from_state(state):
-        """Return the covariates of that `state`."""
-        if state is None:
-            return NONE
-        return Covariates(KINDS[state["kind"] if isinstance(state, dict) else "levels"].from_state(state))
-
-    @property
-    def state(self):
-        """The estimators' `batches_`."""
-        return self.kind.state
+    def widths(self):
+        """Number of inputs of each column."""
+        return [kind.width for kind in self.columns.values()]
 
     @property
     def width(self):
         """C, the inputs of the decoder."""
-        return self.kind.width
+        return sum(self.widths)
 
     @property
-    def n_groups(self):
-        return self.kind.n_groups
+    def widths_then(self):
+        """C after `fit`, and after each `adapt`."""
+        return [sum(widths) for widths in (*self.earlier, self.widths)]
 
-    def encode(self, batch, n_rows, *, required=True, name="batch"):
-        """Return a number for each row, (n_rows,); zeros for None, which is an error where a batch is required.
+    @cached_property
+    def places(self):
+        """The inputs of each column, a list of arrays: first all of `fit`, then those of each `adapt`."""
+        places: list[list[int]] = [[] for _ in self.columns]
+        end = 0
+        for widths in (*self.earlier, self.widths):
+            for inputs, width in zip(places, widths, strict=True):
+                start, end = end, end + width - len(inputs)
+                inputs.extend(range(start, end))
+        return [np.array(inputs, dtype=int) for inputs in places]
 
-        In messages `batch` has the name that the user knows it by.
+    def encode(self, batch, n_rows, *, required=True, name="batch", admits_new=False):
+        """Return a number for each row and column, (n_rows, n_columns); zeros for None, an error where it is required.
+
+        In messages `batch` has the name that the user knows it by. Levels that are not known are an error, unless they
+        are admitted with a warning.
         """
-        if batch is None and required:
+        if batch is None and (required and self.columns):
             raise ValueError(
-                f"{name} is None; expected the batch of each row, {self.kind.expected}, as in fit. Pipelines and "
-                "searches pass it on by scikit-learn's metadata routing alone."
+                f"{name} is None; expected the batch of each row, {self.expected}, as in fit. Pipelines and searches "
+                "pass it on by scikit-learn's metadata routing alone."
             )
         if batch is None:
-            return np.broadcast_to(0, n_rows)
-        return self.kind.encode(check_column(batch, n_rows, name), called(batch, name))
+            return np.broadcast_to(0.0, (n_rows, len(self.columns)))
+        encoded = np.empty((n_rows, len(self.columns)))
+        for place, (key, column, kind) in enumerate(self._matched(batch, name)):
+            what = named(name, key)
+            values = check_column(column, n_rows, what)
+            encoded[:, place] = kind.encode(values, called(column, what))
+            self._judge(encoded[:, place], values, kind, called(column, what), admits_new=admits_new)
+        return encoded
+
+    def _matched(self, batch, name):
+        """Return the name, the values and the kind of each column, or raise a ValueError for columns unlike fit's."""
+        if not self.columns:
+            raise ValueError(f"{name} == {reprlib.repr(batch)}, must be None: fit was given none.")
+        table, has_names = table_of(batch, name)
+        known = list(self.columns)
+        if list(table) != known and (has_names or len(table) != len(known) or None in known or None in table):
+            raise ValueError(
+                f"{name} has {listed_names(table)}; expected {listed_names(known)}, in this order, as in fit."
+            )
+        return zip(known, table.values(), self.columns.values(), strict=True)
+
+    def _judge(self, encoded, values, kind, name, *, admits_new):
+        """Raise a ValueError for levels that are not known, or warn of them."""
+        rows = kind.new_rows(encoded)
+        if len(rows) == 0:
+            return
+        levels = sorted(set(values[rows].tolist()), key=str)
+        more = f" and {len(levels) - 5} more" if len(levels) > 5 else ""
+        found = f"{name} holds {levels[:5]}{more}, first in row {rows[0]}; expected {kind.expected} for each row"
+        if not admits_new:
+            raise ValueError(f"{found}, the batches of fit.")
+        warn(f"{found}: these are taken as the mean of the known ones. See adapt, which learns them.")
 
     def ignore(self, batch, n_rows):
         """Return None in the place of a `batch` that nobody reads, so that its labels may be new; its length counts."""
+        if not self.columns:
+            return batch  # which `encode` refuses
         if np.ndim(batch) > 0:
             check_length(batch, n_rows, called(batch, "batch"))
+        return None
 
     def inputs(self, encoded):
-        return self.kind.inputs(encoded)
+        """Return what the decoder is told of rows, (n_samples, width)."""
+        inputs = np.empty((len(encoded), self.width))
+        for column, places, kind in zip(encoded.T, self.places, self.columns.values(), strict=True):
+            inputs[:, places] = kind.inputs(column)
+        return inputs
 
     def groups(self, encoded):
-        return self.kind.groups(encoded)
+        """Return the group of each row, integers from 0: rows of one have the same levels in all columns of labels."""
+        groups = [kind.groups(column) for column, kind in zip(encoded.T, self.columns.values(), strict=True)]
+        if not groups:
+            return np.zeros(len(encoded), int)
+        return np.unique(np.array(groups), axis=1, return_inverse=True)[1].reshape(-1)
 
-    def effects(self, offsets):
-        return self.kind.effects(offsets)
+    def targets(self, wanted, name="to_batch"):
+        """Return what rows are to be had they been of other batches: numbers as of `encode`, NaN where it is their own.
+
+        Parameters
+        ----------
+        wanted : object
+            A value of the single column, a list of some, or "all"; of a table a dict of these by column, or "all".
+
+        Returns
+        -------
+        targets : list of ndarray of shape (n_columns,)
+            All combinations of the values that are asked for.
+        """
+        if not self.columns:
+            raise ValueError(f"{name} == {reprlib.repr(wanted)}, must be None: fit was given no batch.")
+        by_column = self._by_column(wanted, name)
+        choices = [
+            kind.choices(by_column[key], named(name, key)) if key in by_column else [np.nan]
+            for key, kind in self.columns.items()
+        ]
+        return [np.array(target) for target in product(*choices)]
+
+    def _by_column(self, wanted, name):
+        if None in self.columns:
+            return {None: wanted}
+        if is_all(wanted):
+            return dict.fromkeys(self.columns, ALL)
+        if not isinstance(wanted, dict) or not wanted:
+            raise ValueError(
+                f"{name} == {wanted!r}, must be a dict with some of {listed_names(self.columns)} for keys, or 'all'."
+            )
+        unknown = [key for key in wanted if str(key) not in self.columns]
+        if unknown:
+            raise ValueError(f"{name} has {listed_names(unknown)}; expected some of {listed_names(self.columns)}.")
+        return {str(key): value for key, value in wanted.items()}
+
+    def extended(self, batch, n_rows):
+        """Return the covariates that know the new levels of a `batch` of further rows too."""
+        columns = {}
+        for key, column, kind in self._matched(batch, "batch"):
+            name = named("batch", key)
+            columns[key] = kind.extended(check_column(column, n_rows, name), called(column, name))
+        return Covariates(columns, [*self.earlier, self.widths])
 
 
-class NoCovariates:
-    """The covariates of an estimator whose `fit` was given no `batch`: no inputs, and all rows in one group."""
+NONE = Covariates({})
 
-    state = None
-    width = 0
-    n_groups = 1
 
-    def encode(self, batch, n_rows, *, required=True, name="batch"):
-        if batch is not None:
-            raise ValueError(f"{name} == {reprlib.repr(batch)}, must be None: fit was given none.")
-        return np.broadcast_to(0, n_rows)
+class Moved:
+    """The covariates of rows, and beside them those that the rows are to have, (n_samples, 2 C).
 
-    def ignore(self, batch, n_rows):
-        return batch  # which `encode` refuses
+    Parameters
+    ----------
+    covariates : Covariates
+    target : ndarray of shape (n_columns,), default=None
+        One of `Covariates.targets`; None for their own.
+    """
+
+    def __init__(self, covariates, target=None):
+        self.covariates = covariates
+        self.target = target
+
+    @property
+    def widths_then(self):
+        return self.covariates.widths_then
 
     def inputs(self, encoded):
-        return np.empty((len(encoded), 0))
-
-    def groups(self, encoded):
-        return np.zeros(len(encoded), int)
-
-    def effects(self, offsets):
-        return offsets[:0]
+        moved = encoded if self.target is None else np.where(np.isnan(self.target), encoded, self.target)
+        return np.hstack([self.covariates.inputs(encoded), self.covariates.inputs(moved)])
 
 
-NONE = NoCovariates()
+def learn_column(column, key, name, n_rows):
+    """Return what is learned of a column of a `batch`, by its name, or of its levels."""
+    name = named(name, key)
+    values = check_column(column, n_rows if math.isfinite(n_rows) else np.size(column), name)
+    return learn_kind(values, called(column, name), n_rows, is_category=is_category(column))
 
 
-def check_same_levels(levels, state):
+def named(name, key):
+    """Return what messages call a column of a batch that they call `name`."""
+    return name if key is None else column_of(name, key)
+
+
+def listed_names(names):
+    """Return the names of columns for a message."""
+    return "a single column" if None in names else f"the columns {list(names)}"
+
+
+def check_same_levels(levels, covariates):
     """Raise a ValueError if levels, or None, are not those that the first call of `partial_fit` was given."""
     if levels is None:
         return
-    if not np.array_equal(Covariates.listed(levels).state, state):
-        raise ValueError(f"batches == {levels!r}, must be those of the first call, or None.")
-
-
-def called(batch, name):
-    """Return what messages call a `batch`, with the name of the column that it is, if it has one."""
-    column = getattr(batch, "name", None)
-    return f"{name}, the column {column!r}," if isinstance(column, str) and column else name
-
-
-def check_column(batch, n_rows, name):
-    """Return a value for each row, (n_rows,), numbers as such; a single one is that of all rows."""
-    if np.ndim(batch) == 0:
-        return np.repeat(check_column([batch], 1, name), n_rows)
-    check_maps(batch)
-    name = called(batch, name)
-    is_list = isinstance(batch, (list, tuple))
-    # as objects, since numpy would make strings of what a list mixes, such as "nan"
-    column = np.array(batch, dtype=object) if is_list else np.asarray(batch)
-    if column.ndim == 2 and column.shape[1] == 1:
-        column = column.ravel()
-    if column.ndim != 1:
-        raise ValueError(f"{name} has the shape {column.shape}; expected a 1d array, a value for each row.")
-    check_length(column, n_rows, name)
-    check_present(column, name)
-    if column.dtype == object and check_one_type(column, name) is Number:
-        return np.array(column.tolist())
-    return np.asarray(batch).ravel() if is_list else column
-
-
-def check_length(column, n_rows, name):
-    if len(column) != n_rows:
-        raise ValueError(
-            f"{name} and X have inconsistent numbers of samples, {len(column)} and {n_rows}; expected a value for each "
-            "row."
-        )
-
-
-def check_present(column, name):
-    """Raise a ValueError if a row has no value, or an infinite one."""
-    if column.dtype == object:
-        absent = [is_missing(value) for value in column]
-    else:
-        absent = ~np.isfinite(column) if column.dtype.kind in "fcmM" else []
-    rows = np.flatnonzero(absent)
-    if len(rows):
-        raise ValueError(
-            f"{name} contains NaN, None or infinity in {len(rows)} of {len(column)} rows, the first of them row "
-            f"{rows[0]}; expected a value for each row: give a name to what is unknown, as fillna('unknown') does, or "
-            "leave these rows out."
-        )
-
-
-def is_missing(value):
-    is_nan = isinstance(value, Number) and (value != value or value in (np.inf, -np.inf))
-    return is_nan or value is None or type(value).__name__ in MISSING
-
-
-def check_one_type(column, name):
-    """Return the type of a column of objects, `Number` for all numbers; raise a ValueError if there are several."""
-    types = set(map(type, column))
-    found = {common_type(kind) for kind in types}
-    if len(found) > 1:
-        names = sorted(kind.__name__ for kind in types)
-        raise ValueError(f"{name} mixes types, {names}; expected strings or numbers alone, as astype(str) makes them.")
-    return found.pop()
-
-
-def common_type(kind):
-    """Return a type that those of Python and of numpy have in common."""
-    if issubclass(kind, (Number, np.bool_)):
-        return Number
-    return str if issubclass(kind, str) else kind
-
-
-def check_labels(levels, name, n_rows):
-    """Raise a ValueError if the levels of so many rows are a measurement, or names of the rows."""
-    fractions = levels[levels != np.rint(levels)] if levels.dtype.kind in "fc" else []
-    if len(fractions):
-        raise ValueError(f"{name} holds {fractions[0]}, which is no integer; expected {LABELS}")
-    if len(levels) > max(N_FEW, n_rows / 2):
-        raise ValueError(
-            f"{name} has {len(levels)} levels in {n_rows} rows, so that most rows would be a batch of their own; "
-            f"expected {LABELS}"
-        )
+    listed = table_of(levels, "batches")[0]
+    for name, column in listed.items():
+        kind = covariates.columns.get(name)
+        if kind is None or not np.array_equal(learn_column(column, name, "batches", np.inf).state, kind.state):
+            raise ValueError(f"batches == {levels!r}, must be those of the first call, or None.")

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from skvae.rows.bounds import bounded_minibatches
 from skvae.rows.checks import check_weights
-from skvae.rows.covariates import NONE
+from skvae.rows.covariates import NONE, Moved
 from skvae.sparse import SparseBatch
 from skvae.stores import RowStore, stack
 
@@ -34,9 +34,9 @@ class Rows(Dataset):
         Kept as it is, never made dense as a whole. CSR without duplicates. A store gives slices of rows alone.
     dtype : numpy dtype
         Of the minibatches.
-    covariates : Covariates or NoCovariates, default=NONE
+    covariates : Covariates, default=NONE
         Make the decoder's inputs of `encoded`.
-    encoded : ndarray of shape (n_samples,), default=None
+    encoded : ndarray of shape (n_samples, n_columns), default=None
         What `covariates.encode` returned; None where there are none.
     weights : ndarray of float64 of shape (n_samples,), default=None
         How often a pass over the data is to visit each row; None for once.
@@ -49,7 +49,7 @@ class Rows(Dataset):
         self.X = X
         self.dtype = dtype
         self.covariates = covariates
-        self.encoded = np.broadcast_to(0, n_samples) if encoded is None else encoded
+        self.encoded = np.broadcast_to(0.0, (n_samples, 0)) if encoded is None else encoded
         self.weights = np.broadcast_to(1.0, n_samples) if weights is None else weights
         self.stays_sparse = stays_sparse
         if stays_sparse is None:
@@ -57,9 +57,9 @@ class Rows(Dataset):
             self.stays_sparse = few and n_features >= MIN_FEATURES
 
     @classmethod
-    def make(cls, X, dtype, covariates, batch, *, sample_weight=None, required=True, name="batch"):
-        """Return the rows of checked X, and of what the user gave with it."""
-        encoded = covariates.encode(batch, X.shape[0], required=required, name=name)
+    def make(cls, X, dtype, covariates, batch, *, sample_weight=None, required=True, name="batch", admits_new=False):
+        """Return the rows of checked X, and of what the user gave with it; see `Covariates.encode`."""
+        encoded = covariates.encode(batch, X.shape[0], required=required, name=name, admits_new=admits_new)
         return cls(X, dtype, covariates, encoded, check_weights(sample_weight, X))
 
     def __len__(self):
@@ -95,6 +95,11 @@ class Rows(Dataset):
         X = self.X.part(start, stop) if isinstance(self.X, RowStore) else self.X[start:stop]
         return self._with(X, self.encoded[start:stop], self.weights[start:stop])
 
+    def moved(self, target):
+        """Return the rows with twice the covariates: their own, and with the values of one of `Covariates.targets`."""
+        covariates = Moved(self.covariates, target)
+        return Rows(self.X, self.dtype, covariates, self.encoded, self.weights, stays_sparse=self.stays_sparse)
+
     def _with(self, X, encoded, weights):
         return Rows(X, self.dtype, self.covariates, encoded, weights, stays_sparse=self.stays_sparse)
 
@@ -106,7 +111,12 @@ class Rows(Dataset):
         else:
             # contiguous, writeable and no view of X, which torch would share
             x = torch.from_numpy(np.require(X.toarray() if sparse.issparse(X) else X, self.dtype, ["C", "W", "O"]))
-        return x, torch.from_numpy(self.covariates.inputs(self.encoded).astype(self.dtype))
+        return x, torch.from_numpy(self.inputs.astype(self.dtype))
+
+    @property
+    def inputs(self):
+        """The covariates of all rows, (n_samples, C), float64."""
+        return self.covariates.inputs(self.encoded)
 
     @cached_property
     def fingerprints(self):
@@ -121,7 +131,7 @@ class Rows(Dataset):
     @cached_property
     def order(self):
         """An order of the rows that depends on their values, not on their positions: (n_samples,)."""
-        return np.lexsort((self.fingerprints, self.encoded))
+        return np.lexsort((self.fingerprints, *self.encoded.T[::-1]))
 
     def sample(self, n_rows):
         """Return about `n_rows` rows in memory, as often as their weights say: all, if a pass visits no more.
@@ -180,7 +190,7 @@ def exact_digest(rows):
     for minibatch in bounded_minibatches(rows):
         checksums[minibatch] = as_integers(rows.X[minibatch]) @ direction
     parts = (rows.encoded, checksums, rows.weights)
-    order = np.lexsort(parts[::-1])
+    order = np.lexsort((rows.weights, checksums, *rows.encoded.T[::-1]))
     return hashlib.sha256(b"".join(part[order].tobytes() for part in parts)).hexdigest()
 
 

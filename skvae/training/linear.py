@@ -56,11 +56,9 @@ def start_linear(module, axes, seen, sample, beta):
         Weight of the KL term.
     """
     likelihood = module.likelihood
-    n_components = len(axes.variances)
-    offsets = axes.offsets @ axes.encoding if module.encodes_covariates else np.zeros((len(axes.offsets), n_components))
-    offsets = sample.covariates.effects(offsets)
+    offsets = axes.effects @ axes.encoding * module.encodes_covariates
     if likelihood.support.link is None:
-        model = factor_model(axes, sample.covariates, beta)
+        model = factor_model(axes, beta)
     else:
         model = regression_model(axes, likelihood, seen, sample, offsets, beta)
     likelihood.start_noise(torch.from_numpy(model.noise))
@@ -70,13 +68,13 @@ def start_linear(module, axes, seen, sample, beta):
     start_projection(module.projection, axes, likelihood.spread, offsets, deviations)
 
 
-def factor_model(axes, covariates, beta):
+def factor_model(axes, beta):
     """Return the linear model of real data, whose axes have loadings."""
     strengths = axes.strengths(beta)
     # what x is expected to be where a code is 1
     loadings = axes.loadings * np.sqrt(axes.variances) * strengths / (strengths + beta)
     excess = np.sqrt(np.maximum(axes.variances / (strengths + beta), NOISE_KL))
-    return LinearModel(loadings, axes.mean, covariates.effects(axes.offsets), axes.noise, strengths, excess)
+    return LinearModel(loadings, axes.mean, axes.effects, axes.noise, strengths, excess)
 
 
 def regression_model(axes, likelihood, seen, sample, offsets, beta):
@@ -84,7 +82,7 @@ def regression_model(axes, likelihood, seen, sample, offsets, beta):
     kept = np.minimum(1, axes.strengths() / np.maximum(axes.variances - 1, NOISE_KL))
     n_rows = min(len(sample), N_REGRESSED, max(MIN_SAMPLE, MAX_ELEMENTS // seen.shape[1]))
     few = np.linspace(0, len(sample) - 1, n_rows).astype(int)
-    inputs = sample.covariates.inputs(sample.encoded[few]).astype(np.float64)
+    inputs = sample.inputs[few]
     codes = seen[few] @ axes.encoding - axes.mean @ axes.encoding
     if inputs.shape[1]:
         codes = codes - inputs @ offsets

@@ -47,11 +47,10 @@ def start(module, rows, processes, *, beta=1.0, noise_floor=None):
         with one_blas_thread():
             axes = factor_analysis(
                 seen,
-                sample.covariates.groups(sample.encoded),
-                sample.covariates.n_groups,
+                sample.inputs,
                 projection.n_components,
                 floor=noise_floor,
-                keeps_means=module.encodes_covariates,
+                keeps_effects=module.encodes_covariates,
             )
         noise_floor = axes.floor
     likelihood.set_floor(x, noise_floor)

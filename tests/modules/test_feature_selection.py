@@ -321,9 +321,9 @@ def test_a_store_is_read_twice_in_blocks(counts, batch, order):
         (["a", "b"], "batch and X have inconsistent numbers of samples, 2 and 150"),
         (["a"] * 149 + [None], "batch contains NaN, None or infinity in 1 of 150 rows, the first of them row 149"),
         ([1] * 149 + ["1"], "batch mixes types"),
-        (np.linspace(0, 1, 150), "which is no integer"),
         (np.arange(150), "batch has 150 levels in 150 rows"),
-        (np.ones((150, 2)), r"batch has the shape \(150, 2\)"),
+        (np.ones((150, 2)), r"batch, the column '0', holds 1.0 in each of 150 rows"),
+        (np.ones((150, 2, 2)), r"batch has the shape \(150, 2, 2\)"),
     ],
 )
 def test_bad_batches_are_errors(counts, bad, message):

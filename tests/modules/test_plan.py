@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from skvae import BetaVAE
-from skvae.rows.covariates import Covariates, Levels
+from skvae.rows.covariates import Covariates
+from skvae.rows.kinds import Levels
 from skvae.rows.rows import Rows
 from skvae.training.plan import Plan
 
@@ -43,7 +44,7 @@ def test_by_default_there_are_40_epochs_of_1000_rows_and_with_their_square_fewer
 
 @pytest.mark.parametrize(("n_rows", "n_epochs"), [(50, 40), (2250, 40), (4500, 20), (9000, 10), (90_000, 8)])
 def test_with_batches_the_epochs_visit_90_000_rows(n_rows, n_epochs):
-    rows = rows_of(n_rows, covariates=Covariates(Levels(np.arange(2))))
+    rows = rows_of(n_rows, covariates=Covariates({None: Levels(np.arange(2))}))
     assert make(rows).n_epochs == n_epochs
 
 

@@ -9,7 +9,8 @@ from scipy import sparse
 
 from skvae.rows import bounds, mapping
 from skvae.rows.bounds import bounded_minibatches
-from skvae.rows.covariates import Covariates, Levels
+from skvae.rows.covariates import Covariates
+from skvae.rows.kinds import Levels
 from skvae.rows.mapping import map_rows, mean_over_rows
 from skvae.rows.moments import Moments
 from skvae.rows.rows import Rows
@@ -25,7 +26,7 @@ def shuffled(rows, seed=0):
 
 
 def levels(n_levels):
-    return Covariates(Levels(np.arange(n_levels)))
+    return Covariates({None: Levels(np.arange(n_levels))})
 
 
 def moments_of(rows):
@@ -61,9 +62,11 @@ def test_a_pass_holds_each_row_once(X):
 
 def test_covariates_are_one_in_the_column_of_the_category():
     categories = np.arange(23) % 3
-    _, covariates = Rows(DENSE, np.float32, levels(3), categories)[np.array([0, 4, 5])]
+    _, covariates = Rows(DENSE, np.float32, levels(3), categories[:, np.newaxis])[np.array([0, 4, 5])]
     np.testing.assert_array_equal(covariates, np.eye(3, dtype=np.float32))
-    (x, covariates), _ = next(iter(shuffled(Rows(categories[:, np.newaxis] * 1.0, np.float32, levels(3), categories))))
+    (x, covariates), _ = next(
+        iter(shuffled(Rows(categories[:, np.newaxis] * 1.0, np.float32, levels(3), categories[:, np.newaxis])))
+    )
     np.testing.assert_array_equal(covariates.argmax(dim=1), x[:, 0])
 
 
@@ -91,7 +94,7 @@ def test_passes_hold_each_row_as_often_as_its_fractional_weight_on_average():
 @pytest.mark.parametrize("X", FORMS.values(), ids=FORMS)
 def test_minibatches_do_not_depend_on_the_order_of_x(X):
     order = np.random.default_rng(1).permutation(23)
-    passes = [shuffled(Rows(X[i], np.float64, levels(2), i % 2)) for i in (np.arange(23), order)]
+    passes = [shuffled(Rows(X[i], np.float64, levels(2), i[:, np.newaxis] % 2)) for i in (np.arange(23), order)]
     for ((x, c), _), ((other, other_c), _) in zip(*passes, strict=True):
         torch.testing.assert_close(x, other, rtol=0, atol=0)
         torch.testing.assert_close(c, other_c, rtol=0, atol=0)
@@ -123,7 +126,7 @@ def test_map_rows_stacks_the_results_in_order(X, n_elements, monkeypatch):
     monkeypatch.setattr(bounds, "MAX_MINIBATCH_ELEMENTS", n_elements)
     for module in (bounds, mapping):
         monkeypatch.setattr(module, "ROW_MULTIPLE", 1)
-    rows = Rows(X, X.dtype, levels(1), np.zeros(23, dtype=int))
+    rows = Rows(X, X.dtype, levels(1), np.zeros((23, 1)))
     result = map_rows(lambda x, c: 2 * x[:, :3] + c, rows, 3, "cpu")
     np.testing.assert_array_equal(result, 2 * DENSE[:, :3] + 1)
 
@@ -134,7 +137,7 @@ def test_mean_over_rows_is_the_weighted_mean(X, monkeypatch):
     for module in (bounds, mapping):
         monkeypatch.setattr(module, "ROW_MULTIPLE", 1)
     weights = np.linspace(0, 3, 23)
-    rows = Rows(X, np.float64, levels(1), np.zeros(23, dtype=int), weights)
+    rows = Rows(X, np.float64, levels(1), np.zeros((23, 1)), weights)
     mean = mean_over_rows(lambda x, c: 2 * x[:, :3] + c, rows, 3, "cpu")
     np.testing.assert_allclose(mean, 2 * np.average(DENSE[:, :3], axis=0, weights=weights) + 1, rtol=1e-12)
 

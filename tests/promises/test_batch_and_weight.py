@@ -74,9 +74,17 @@ def test_the_encoder_needs_no_batch_unless_it_is_told(fitted, X, batch):
     assert not np.array_equal(told.transform(X, batch=batch), told.transform(X, batch=np.roll(batch, 1)))
 
 
-def test_an_unknown_batch_is_an_error_that_lists_the_known_ones(fitted, X):
-    with pytest.raises(ValueError, match=r"\['lab D'\]; expected one of \['lab A', 'lab B', 'lab C'\]"):
-        fitted.score_samples(X, batch=["lab D"] * 120)
+@pytest.mark.parametrize("method", ["score_samples", "score", "log_likelihood", "denoise", "inverse_transform"])
+def test_an_unknown_batch_is_the_mean_of_the_known_ones_with_a_warning_that_lists_them(method, fitted, X):
+    function = row_methods(fitted)[method]
+    message = r"batch holds \['lab D'\], first in row 0; expected one of \['lab A', 'lab B', 'lab C'\]"
+    with pytest.warns(UserWarning, match=message) as caught:
+        of_new = function(X.toarray(), batch=["lab D"] * 120)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    each = [function(X.toarray(), batch=label) for label in ("lab A", "lab B", "lab C")]
+    assert (of_new > np.min(each, axis=0) - 0.2).all()
+    assert np.abs(of_new - np.mean(each, axis=0)).mean() < np.mean(np.max(each, axis=0) - np.min(each, axis=0))
 
 
 def test_denoise_moves_rows_to_another_batch(fitted, X, batch):

@@ -297,7 +297,9 @@ def test_other_data_behind_a_large_column_are_another_fit(X, tmp_path):
 
 
 def digest_of(X, weights=None, encoded=None):
-    return exact_digest(Rows(X, np.float32, encoded=encoded, weights=weights))
+    return exact_digest(
+        Rows(X, np.float32, encoded=None if encoded is None else encoded[:, np.newaxis], weights=weights)
+    )
 
 
 def test_a_checksum_of_rows_does_not_depend_on_their_order_format_or_precision(X, tmp_path):
