@@ -7,6 +7,7 @@ from skvae.feature_selection import VariableGeneSelector
 from skvae.markers import find_markers
 from skvae.metrics import clustering_report, elbo_scorer, embedding_scorer, sparsity
 from skvae.names import align_features
+from skvae.novelty import NoveltyDetector
 from skvae.preprocessing import LogNormalizer, quality_control
 from skvae.stores import RowStore
 from skvae.training.checkpoint import FitCheckpoint
@@ -20,6 +21,7 @@ __all__ = [
     "BetaVSC",
     "FitCheckpoint",
     "LogNormalizer",
+    "NoveltyDetector",
     "RowStore",
     "VariableGeneSelector",
     "align_features",

@@ -130,6 +130,8 @@ def find_batch(obs, key):
     """Return the column of that name, or the table of columns of several names."""
     if isinstance(key, str):
         return find(obs, key, "batch_key")
+    if len(key) == 0:
+        raise ValueError(f"batch_key == {key!r}, must be the name of a column of adata.obs, or a list of some.")
     for name in key:
         find(obs, name, "batch_key")
     return obs[list(key)]

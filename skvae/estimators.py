@@ -13,7 +13,7 @@ from skvae.embedding.base import BaseEmbedding
 from skvae.embedding.variational import VariationalEmbedding
 from skvae.networks import ACTIVATIONS
 from skvae.objectives import BetaELBO
-from skvae.types import LabelsLike, MatrixLike, PathLike
+from skvae.types import BatchLike, MatrixLike, PathLike
 
 
 @dataclass(repr=False, eq=False, kw_only=True)
@@ -99,8 +99,9 @@ class AutoencoderEmbedding(BaseEmbedding):
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen in `fit`, if X has string column names.
-    batches_ : ndarray of shape (n_batches,) or None
-        The batches that `fit` was given, sorted.
+    batches_ : ndarray of shape (n_batches,), dict or None
+        The labels that `fit` was given, sorted, and behind them those of `adapt`. Of measurements a dict of their
+        "mean" and "deviation"; of a table a dict of these by column.
     n_epochs_ : int
         Number of epochs trained.
     history_ : dict of str to ndarray of shape (`n_epochs_`,)
@@ -251,8 +252,9 @@ class BetaVAE(VariationalEmbedding):
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen in `fit`, if X has string column names.
-    batches_ : ndarray of shape (n_batches,) or None
-        The batches that `fit` was given, sorted.
+    batches_ : ndarray of shape (n_batches,), dict or None
+        The labels that `fit` was given, sorted, and behind them those of `adapt`. Of measurements a dict of their
+        "mean" and "deviation"; of a table a dict of these by column.
     n_epochs_ : int
         Number of epochs trained.
     history_ : dict of str to ndarray of shape (`n_epochs_`,)
@@ -390,8 +392,9 @@ class BetaVSC(VariationalEmbedding):
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen in `fit`, if X has string column names.
-    batches_ : ndarray of shape (n_batches,) or None
-        The batches that `fit` was given, sorted.
+    batches_ : ndarray of shape (n_batches,), dict or None
+        The labels that `fit` was given, sorted, and behind them those of `adapt`. Of measurements a dict of their
+        "mean" and "deviation"; of a table a dict of these by column.
     n_epochs_ : int
         Number of epochs trained.
     history_ : dict of str to ndarray of shape (`n_epochs_`,)
@@ -452,7 +455,7 @@ class BetaVSC(VariationalEmbedding):
         return latents.SpikeAndSlabLatent(head, self.alpha)
 
     def transform(
-        self, X: MatrixLike, *, batch: LabelsLike = None, out: np.ndarray | PathLike | None = None
+        self, X: MatrixLike, *, batch: BatchLike = None, out: np.ndarray | PathLike | None = None
     ) -> np.ndarray | sparse.csr_matrix:
         """Embed X: return the mean of q(z|x) or a sparse code for each row.
 
@@ -460,8 +463,8 @@ class BetaVSC(VariationalEmbedding):
         ----------
         X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
             Data like that of `fit`.
-        batch : array-like of shape (n_samples,), default=None
-            The batch of each row, one of `batches_`; read only with `encode_batch=True`.
+        batch : {array-like, data frame, dict} of n_samples rows, default=None
+            The batch of each row, as in `fit`; read only with `encode_batch=True`.
         out : ndarray of shape (n_samples, n_components) or path, default=None
             Where Z goes: an array of Z's dtype, such as a `numpy.memmap`, or the name of an `.npy` file, which appears
             once it is whole. None for a new array, and with `code="sparse"`.

@@ -23,7 +23,7 @@ from skvae.rows.checks import (
 )
 from skvae.rows.covariates import Covariates
 from skvae.stores import RowStore, find_store
-from skvae.types import LabelsLike, MatrixLike
+from skvae.types import BatchLike, MatrixLike
 from skvae.warn import warn
 
 ACCEPTED = {"accept_sparse": "csr", "dtype": (np.float64, np.float32)}
@@ -111,7 +111,7 @@ class VariableGeneSelector(SelectorMixin, BaseEstimator):
         self.n_top = n_top
         self.theta = theta
 
-    def fit(self, X: MatrixLike, y: Any = None, *, batch: LabelsLike = None) -> Self:
+    def fit(self, X: MatrixLike, y: Any = None, *, batch: BatchLike = None) -> Self:
         """Compute the variance of each gene's residuals, and rank the genes by it.
 
         Parameters
@@ -120,8 +120,9 @@ class VariableGeneSelector(SelectorMixin, BaseEstimator):
             Raw counts, >= 0. A store on disk is read twice, in blocks.
         y : None
             Ignored.
-        batch : array-like of shape (n_samples,), default=None
-            Label of each row's batch, such as its donor or laboratory; None if all rows are of one.
+        batch : {array-like, data frame, dict} of n_samples rows, default=None
+            Label of each row's batch, such as its donor or laboratory; None if all rows are of one. Of a table, rows of
+            one batch have the same labels in each column; measurements, floats, make no batches.
 
         Returns
         -------

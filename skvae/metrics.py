@@ -22,7 +22,7 @@ from sklearn.utils.metadata_routing import UNUSED, _MetadataRequester
 
 from skvae.names import steps_of
 from skvae.rows.checks import without_duplicates
-from skvae.types import LabelsLike, MatrixLike, RandomState
+from skvae.types import BatchLike, LabelsLike, MatrixLike, RandomState
 
 
 def clustering_report(labels_true: ArrayLike, labels_pred: ArrayLike) -> dict[str, float]:
@@ -132,7 +132,7 @@ class ElboScorer(_MetadataRequester):
         Rows held out.
     y : None
         Ignored.
-    batch : array-like of shape (n_samples,), default=None
+    batch : {array-like, data frame, dict} of n_samples rows, default=None
         The batch of each row, if `fit` was given batches.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the mean.
@@ -179,7 +179,7 @@ class ElboScorer(_MetadataRequester):
         X: MatrixLike,
         y: ArrayLike | None = None,
         *,
-        batch: LabelsLike = None,
+        batch: BatchLike = None,
         sample_weight: LabelsLike = None,
     ) -> float:
         metadata = given(batch=batch, sample_weight=sample_weight)

@@ -33,10 +33,9 @@ N_NEIGHBORS = 10
 LOCAL = 0.75
 
 # Weight of the distance beside the log-likelihood, which is noisier.
-WEIGHT = 2.0
+WEIGHT = 3.0
 
-# Curves of the log-likelihood over the size of a row, straight beyond the sizes that were seen, and penalties to choose
-# from.
+# Curves of the log-likelihood over the total of a row, straight beyond those that were seen; penalties to choose from.
 CURVE = {"n_knots": 4, "degree": 2, "extrapolation": "linear"}
 PENALTIES = np.logspace(-4, 2, 7)
 
@@ -54,7 +53,7 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
     it is conformal. How many novel rows are found depends on the model.
 
     How unlike the others a row is, is told by two scores together, as either is blind to some types: its
-    log-likelihood, freed of the dependence on the size of the row; and its distance to the nearest rows in the latent
+    log-likelihood, freed of its dependence on the total of the row; and its distance to the nearest rows in the latent
     space, beside the distances that are usual there.
 
     Parameters
@@ -175,10 +174,10 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         X, batch = matrix_of(X), labels_of(batch, X)
         batches, groups = learn_groups(batch, _num_samples(X))
         training, calibration = split_rows(groups, self.calibration, check_random_state(self.random_state))
-        check_sizes(groups[training], groups[calibration], batches, self.contamination)
+        check_numbers(groups[training], groups[calibration], batches, self.contamination)
         estimator = clone(self.estimator)
         some, some_batch = take(X, batch, training)
-        estimator.fit(some, **fit_metadata(estimator, some_batch))
+        estimator.fit(some, None, **fit_metadata(estimator, some_batch))
         nonconformity = Nonconformity(seen_by(estimator, some, some_batch))
         scores = nonconformity(seen_by(estimator, *take(X, batch, calibration)))
         validate_data(self, X, skip_check_array=True)
@@ -305,13 +304,13 @@ class Nonconformity:
     """
 
     def __init__(self, training):
-        self.likelihood = FreedLikelihood(training.sizes, training.log_likelihood)
+        self.likelihood = FreedLikelihood(training.totals, training.log_likelihood)
         self.neighborhood = Neighborhood(training.Z)
-        unlikely = -self.likelihood(training.sizes, training.log_likelihood)
+        unlikely = -self.likelihood(training.totals, training.log_likelihood)
         self.quantiles = [np.quantile(values, [0.5, 0.9]) for values in (unlikely, self.neighborhood.own)]
 
     def __call__(self, rows):
-        scores = -self.likelihood(rows.sizes, rows.log_likelihood), self.neighborhood(rows.Z)
+        scores = -self.likelihood(rows.totals, rows.log_likelihood), self.neighborhood(rows.Z)
         unlikely, remote = (
             np.logaddexp(0, 2 * (values - median) / (upper - median or 1))
             for values, (median, upper) in zip(scores, self.quantiles, strict=True)
@@ -320,42 +319,33 @@ class Nonconformity:
 
 
 class FreedLikelihood:
-    """Log-likelihoods freed of their dependence on the size of a row, in units of what is left at that size.
-
-    A row of many counts is less likely than one of few, and one of many features less than one of few with the same
-    counts. The second is a sign of novelty too, for which it is the mean of two: freed of the total alone, and of both.
+    """Log-likelihoods freed of their dependence on the total of a row, in units of what is left at that total.
 
     Parameters
     ----------
-    sizes : ndarray of shape (n_samples, 2)
-        Total and number of non-zeros of the training rows.
+    totals : ndarray of shape (n_samples,)
+        Those of the training rows.
     log_likelihood : ndarray of shape (n_samples,)
     """
 
-    def __init__(self, sizes, log_likelihood):
-        self.least = np.array([min(size[size > 0], default=1) / 2 for size in sizes.T])
-        self.curves = []
-        for n_sizes in (1, 2):
-            columns = self._columns(sizes, n_sizes)
-            level = fit_curve(columns, log_likelihood)
-            left = np.abs(log_likelihood - level.predict(columns))
-            floor = 1e-3 * left.mean() or 1
-            self.curves.append((level, fit_curve(columns, np.log(left + floor))))
+    def __init__(self, totals, log_likelihood):
+        self.least = min(totals[totals > 0], default=1) / 2
+        sizes = self._sizes(totals)
+        self.level = fit_curve(sizes, log_likelihood)
+        left = np.abs(log_likelihood - self.level.predict(sizes))
+        self.spread = fit_curve(sizes, np.log(left + (1e-3 * left.mean() or 1)))
 
-    def _columns(self, sizes, n_sizes):
-        return np.log(np.maximum(sizes, self.least))[:, :n_sizes]
+    def _sizes(self, totals):
+        return np.log(np.maximum(totals, self.least))[:, np.newaxis]
 
-    def __call__(self, sizes, log_likelihood):
-        freed = np.zeros(len(sizes))
-        for n_sizes, (level, spread) in enumerate(self.curves, 1):
-            columns = self._columns(sizes, n_sizes)
-            freed += (log_likelihood - level.predict(columns)) / np.exp(spread.predict(columns))
-        return freed / len(self.curves)
+    def __call__(self, totals, log_likelihood):
+        sizes = self._sizes(totals)
+        return (log_likelihood - self.level.predict(sizes)) / np.exp(self.spread.predict(sizes))
 
 
-def fit_curve(columns, values):
-    """Return a smooth regression of values on columns."""
-    return make_pipeline(StandardScaler(), SplineTransformer(**CURVE), RidgeCV(PENALTIES)).fit(columns, values)
+def fit_curve(sizes, values):
+    """Return a smooth regression of values on sizes, (n_samples, 1)."""
+    return make_pipeline(StandardScaler(), SplineTransformer(**CURVE), RidgeCV(PENALTIES)).fit(sizes, values)
 
 
 class Neighborhood:
@@ -364,12 +354,7 @@ class Neighborhood:
     Parameters
     ----------
     Z : ndarray of shape (n_samples, n_components)
-        The training rows.
-
-    Attributes
-    ----------
-    own : ndarray of shape (n_samples,)
-        That of the training rows, each to the others.
+        The training rows, of which `own` has that to the others.
     """
 
     def __init__(self, Z):
@@ -412,20 +397,9 @@ def fit_metadata(estimator, batch):
 
 
 def seen_by(estimator, X, batch):
-    """Return what the model, at the end of a fitted pipeline or alone, makes of rows, and their sizes as it sees them.
+    """Return what the model, at the end of a fitted pipeline or alone, makes of rows, and their totals as it sees them.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Fitted.
-    X : {array-like, sparse matrix} of shape (n_samples, n_features)
-    batch : array-like of shape (n_samples,) or None
-
-    Returns
-    -------
-    rows : Bunch
-        `log_likelihood` (n_samples,), `Z` (n_samples, n_components), and `sizes` (n_samples, 2), the sums of absolute
-        values and the numbers of non-zeros.
+    These are `log_likelihood` and `totals`, of absolute values, (n_samples,), and `Z` (n_samples, n_components).
     """
     *before, model = steps_of(estimator)
     for step in before:
@@ -434,7 +408,7 @@ def seen_by(estimator, X, batch):
     return Bunch(
         log_likelihood=np.asarray(log_likelihood, dtype=np.float64),
         Z=np.asarray(Z, dtype=np.float64),
-        sizes=sizes_of(X),
+        totals=totals_of(X),
     )
 
 
@@ -445,11 +419,10 @@ def call(step, name, X, batch):
     return method(X, **(given(batch=batch) if knows_batch else {}))
 
 
-def sizes_of(X):
-    """Return the sum of absolute values and the number of non-zeros of each row, (n_samples, 2)."""
+def totals_of(X):
+    """Return the sum of absolute values of each row, (n_samples,)."""
     X = X if sparse.issparse(X) else np.asarray(X, dtype=np.float64)
-    sizes = abs(X).sum(axis=1, dtype=np.float64), (X != 0).sum(axis=1)
-    return np.column_stack([np.asarray(size).ravel() for size in sizes])
+    return np.asarray(abs(X).sum(axis=1, dtype=np.float64)).ravel()
 
 
 # Rows
@@ -508,13 +481,13 @@ def split_rows(groups, share, rng):
     return np.flatnonzero(~is_calibration), np.flatnonzero(is_calibration)
 
 
-def check_sizes(training, calibration, batches, level):
+def check_numbers(training, calibration, batches, level):
     """Raise a ValueError if a group has too few calibration rows for a level, or too few rows are left for training."""
     needed = math.ceil(1 / level) - 1
     for group in range(1 if batches is None else len(batches)):
         n_rows = (calibration == group).sum()
         if n_rows < needed:
-            where = "" if batches is None else f" in the batch {batches[group]!r}"
+            where = "" if batches is None else f" in the batch {batches.tolist()[group]!r}"
             raise ValueError(
                 f"there are {n_rows} calibration row(s){where} of {n_rows + (training == group).sum()} sample(s); "
                 f"expected {needed} or more for contamination == {level}: give more rows, or set calibration or "

@@ -388,8 +388,8 @@ def plot_traversal(
         Embedded samples. The way goes from the first to the 99th percentile of the dimension.
     component : int
         The latent dimension.
-    batch : str or number, default=None
-        The batch that is decoded to, if `fit` was given batches.
+    batch : str, number or dict, default=None
+        The batch that is decoded to, if `fit` was given batches; of a table a dict by column.
     feature_names : array-like of str of shape (n_features,), default=None
         None for those of `fit`, or x0, x1, ...
     n_top : int, default=6

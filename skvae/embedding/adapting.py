@@ -21,7 +21,7 @@ def adapt_net(estimator, net, rows, max_steps, processes):
         That the other net is of.
     net : Net
     rows : Rows
-        The share of this process, of new levels.
+        Of new levels, those of all processes.
     max_steps : int
         Gradient steps.
     processes : OneProcess or ManyProcesses
@@ -30,13 +30,13 @@ def adapt_net(estimator, net, rows, max_steps, processes):
     covariates, trained = rows.covariates, as_trained(estimator, net.settings)
     verbose = estimator.verbose if processes.index == 0 else 0
     module = resized(net.module_, net.settings["n_categories"], covariates.width)
-    handles = teach_new_levels(module, covariates, len(rows))
+    handles = teach_new_levels(module, covariates, rows.n_visits)
     plan = Plan.make(rows, batch_size=trained.batch_size, max_epochs=None, max_steps=max_steps, init=trained.init)
     settings = {**net.settings, "n_categories": covariates.width, "earlier": [*map(list, covariates.earlier)]}
     trainer = net_of(trained, module, {**settings, "n_steps": plan.n_steps}, net.device, None, verbose)
     trainer.set_params(lr=SPEED * trained.learning_rate)
     trainer.seeds, trainer.moments = draw_seeds(estimator, processes)[1:], net.moments
-    train(trainer, rows, plan, processes)
+    train(trainer, processes.share(rows), plan, processes)
     module = released(module, net.module_, handles)
     adapted = net_of(trained, module, settings, net.device, estimator.callbacks, verbose)
     # what training would go on from is as it was

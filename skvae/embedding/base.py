@@ -23,7 +23,7 @@ from skvae.embedding.trained import TrainedEmbedding
 from skvae.embedding.trial import network_gain
 from skvae.likelihoods import LIKELIHOODS
 from skvae.networks import ACTIVATIONS
-from skvae.rows.checks import check_rows, check_widths
+from skvae.rows.checks import check_rows, check_weights, check_widths
 from skvae.rows.confounding import warn_of_columns
 from skvae.rows.covariates import Covariates, check_same_levels
 from skvae.rows.rows import Rows
@@ -117,10 +117,10 @@ class BaseEmbedding(TrainedEmbedding):
         X: MatrixLike,
         y: Any = None,
         *,
-        batch: LabelsLike = None,
+        batch: BatchLike = None,
         sample_weight: LabelsLike = None,
         X_val: MatrixLike | None = None,
-        batch_val: LabelsLike = None,
+        batch_val: BatchLike = None,
     ) -> Self:
         """Train the autoencoder.
 
@@ -133,9 +133,11 @@ class BaseEmbedding(TrainedEmbedding):
             in memory does not matter.
         y : None
             Ignored.
-        batch : array-like of shape (n_samples,), default=None
-            The batch of each row, such as its donor or laboratory: strings or numbers. The decoder is given it, so that
-            z need not describe what sets batches apart. See also `encode_batch`.
+        batch : {array-like, data frame, dict} of n_samples rows, default=None
+            The batch of each row, such as its donor: a column, or a table of several, say of donor, chemistry and
+            percentage of mitochondrial counts. Strings, categories, booleans and integers are labels; floats are
+            measurements, which are standardised. The decoder is given them, so that z need not describe what they say.
+            See also `encode_batch`.
         sample_weight : array-like of shape (n_samples,), default=None
             How often an epoch visits each row, on average: an integer is as good as that many copies of the row. None
             is 1 for each.
@@ -143,8 +145,8 @@ class BaseEmbedding(TrainedEmbedding):
             Rows held out. `history_["validation"]` says after each epoch how the model does on them, and skorch's
             `EarlyStopping(monitor="validation")` among the `callbacks` ends training by it. In a pipeline name it in
             `transform_input`, so that the steps before transform it too.
-        batch_val : array-like of shape (n_val,), default=None
-            The batch of each row of `X_val`, one of those of `batch`.
+        batch_val : {array-like, data frame, dict} of n_val rows, default=None
+            The batch of each row of `X_val`, with the columns and labels of `batch`.
 
         Returns
         -------
@@ -183,7 +185,7 @@ class BaseEmbedding(TrainedEmbedding):
         X: MatrixLike,
         y: Any = None,
         *,
-        batch: LabelsLike = None,
+        batch: BatchLike = None,
         sample_weight: LabelsLike = None,
         batches: ArrayLike | None = None,
     ) -> Self:
@@ -201,12 +203,13 @@ class BaseEmbedding(TrainedEmbedding):
             See `fit`.
         y : None
             Ignored.
-        batch : array-like of shape (n_samples,), default=None
+        batch : {array-like, data frame, dict} of n_samples rows, default=None
             See `fit`.
         sample_weight : array-like of shape (n_samples,), default=None
             See `fit`.
-        batches : array-like, default=None
-            In the first call, all the batches that there will be; None for those of this chunk.
+        batches : array-like or dict, default=None
+            In the first call, all the labels that there will be, of a table a dict of these by column; None for those
+            of this chunk. Measurements are standardised by this chunk.
 
         Returns
         -------
@@ -249,10 +252,10 @@ class BaseEmbedding(TrainedEmbedding):
         X: MatrixLike,
         y: Any = None,
         *,
-        batch: LabelsLike = None,
+        batch: BatchLike = None,
         sample_weight: LabelsLike = None,
         X_val: MatrixLike | None = None,
-        batch_val: LabelsLike = None,
+        batch_val: BatchLike = None,
     ) -> np.ndarray | sparse.csr_matrix:
         """Train the autoencoder and embed X: `fit`, then `transform`.
 
@@ -262,11 +265,13 @@ class BaseEmbedding(TrainedEmbedding):
             See `fit`.
         y : None
             Ignored.
-        batch, sample_weight : array-like of shape (n_samples,), default=None
+        batch : {array-like, data frame, dict} of n_samples rows, default=None
+            See `fit`.
+        sample_weight : array-like of shape (n_samples,), default=None
             See `fit`.
         X_val : {array-like, sparse matrix, store} of shape (n_val, n_features), default=None
             See `fit`.
-        batch_val : array-like of shape (n_val,), default=None
+        batch_val : {array-like, data frame, dict} of n_val rows, default=None
             See `fit`.
 
         Returns
@@ -330,7 +335,7 @@ class BaseEmbedding(TrainedEmbedding):
             rows = self._new_rows(X, batch, sample_weight)
         processes.check_alike(facts_of(self, rows))
         with training_state():
-            net = adapt_net(self, self.net_, processes.share(rows), max_steps, processes)
+            net = adapt_net(self, self.net_, rows, max_steps, processes)
         adapted = copy(self)
         adapted.net_, adapted.batches_ = net, rows.covariates.state
         return adapted
@@ -357,7 +362,7 @@ class BaseEmbedding(TrainedEmbedding):
         `levels` are all that `batch` will ever hold; None for those that it holds.
         """
         X = check_rows(self, X, LIKELIHOODS[self.likelihood].support)
-        covariates = Covariates.learn(batch, X.shape[0], levels)
+        covariates = Covariates.learn(batch, X.shape[0], levels, check_weights(sample_weight, X))
         rows = Rows.make(X, np.float32, covariates, batch, sample_weight=sample_weight)
         if levels is None:
             warn_of_columns(covariates, rows.encoded)
@@ -371,7 +376,10 @@ class BaseEmbedding(TrainedEmbedding):
         is_new = rows.inputs[:, self._covariates.width :].any(axis=1)
         if not is_new.any():
             raise ValueError("batch holds no new level; expected some beside those that are known, see batches_.")
-        return rows if is_new.all() else rows.take(np.flatnonzero(is_new))
+        new = rows if is_new.all() else rows.take(np.flatnonzero(is_new))
+        if new.n_visits == 0:
+            raise ValueError("sample_weight leaves out all rows of new levels; expected a sum of 1 or more for them.")
+        return new
 
     def _held_out_rows(self, X, batch, covariates):
         """Return the `Rows` of `X_val` and `batch_val`, None where these are None."""

@@ -106,8 +106,7 @@ def keeping_bits(function, module, widths):
     widths : list of int
         C after `fit`, and after each `adapt`.
     """
-    *earlier, width_now = widths
-    modules = [*(resized(module, width_now, width) for width in earlier), module]
+    modules, width_now = modules_then(module, widths), widths[-1]
 
     def apply(x, c):
         # the covariates of rows may stand there more than once
@@ -120,4 +119,15 @@ def keeping_bits(function, module, widths):
                 outputs = torch.where(is_new.reshape(-1, *[1] * (found.ndim - 1)), found, outputs)
         return outputs
 
-    return apply if earlier else partial(function, module)
+    return apply if len(widths) > 1 else partial(function, module)
+
+
+def modules_then(module, widths):
+    """Return a module as it was after `fit`, and after each `adapt`, when C was each of some widths."""
+    *earlier, width_now = widths
+    return [*(resized(module, width_now, width) for width in earlier), module]
+
+
+def first_to_know(modules, widths, c):
+    """Return the first of `modules_then` that knows the covariates of all rows, (B, C), and what it is told of them."""
+    return next((module, c[:, :width]) for module, width in zip(modules, widths, strict=True) if not c[:, width:].any())

@@ -100,6 +100,7 @@ def check_sizes(state, net):
         expect(state[name] == number, name)
     covariates = Covariates.from_state(state["batches_"], settings.get("earlier", ()))
     expect(all(is_increasing(widths) for widths in zip(*covariates.earlier, covariates.widths, strict=True)), "earlier")
+    expect(len(set(covariates.widths_then)) == 1 + len(covariates.earlier), "earlier")
     expect(covariates.width == settings["n_categories"], "batches_")
     widths = {*settings["params"]["hidden_layer_sizes"], *settings["params"]["head_layer_sizes"]}
     expect(widths <= {length for weight in net["weights"].values() for length in weight.shape}, "widths of layers")

@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Bunch, check_array, check_scalar
@@ -13,7 +14,7 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.autoencoder import Autoencoder
-from skvae.embedding.mapping import apply_model
+from skvae.embedding.mapping import apply_model, first_to_know, modules_then
 from skvae.embedding.saving import plain_state, read_estimator, set_state, write_estimator
 from skvae.objectives import elbo
 from skvae.rows.bounds import bounded_minibatches
@@ -22,7 +23,7 @@ from skvae.rows.covariates import Covariates
 from skvae.rows.mapping import move
 from skvae.rows.rows import Rows
 from skvae.state import training_state
-from skvae.types import LabelsLike, MatrixLike, Names, PathLike
+from skvae.types import BatchLike, MatrixLike, Names, PathLike
 
 
 class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):
@@ -35,7 +36,7 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     __metadata_request__transform: ClassVar = {"out": UNUSED}
 
     def transform(
-        self, X: MatrixLike, *, batch: LabelsLike = None, out: np.ndarray | PathLike | None = None
+        self, X: MatrixLike, *, batch: BatchLike = None, out: np.ndarray | PathLike | None = None
     ) -> np.ndarray:
         """Embed X: return the mean of q(z|x) for each row.
 
@@ -43,8 +44,8 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ----------
         X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
             Data like that of `fit`.
-        batch : array-like of shape (n_samples,), default=None
-            The batch of each row, one of `batches_`; read only with `encode_batch=True`.
+        batch : {array-like, data frame, dict} of n_samples rows, default=None
+            The batch of each row, as in `fit`; read only with `encode_batch=True`.
         out : ndarray of shape (n_samples, n_components) or path, default=None
             Where Z goes: an array of Z's dtype, such as a `numpy.memmap`, or the name of an `.npy` file, which appears
             once it is whole. None for a new array.
@@ -63,15 +64,15 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         return self._map_posterior(Autoencoder.code, X, batch, out)
 
-    def inverse_transform(self, X: MatrixLike, *, batch: LabelsLike = None) -> np.ndarray:
+    def inverse_transform(self, X: MatrixLike, *, batch: BatchLike = None) -> np.ndarray:
         """Map embedded points back to the data space: return E[x|z] for each row z.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_components)
             Points of the latent space, as `transform` returns them.
-        batch : array-like of shape (n_samples,), default=None
-            The batch of each row, one of `batches_`, if `fit` was given batches.
+        batch : {array-like, data frame, dict} of n_samples rows, default=None
+            The batch of each row, as in `fit`, if that was given batches.
 
         Returns
         -------
@@ -92,7 +93,7 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return apply_model(self, Autoencoder.mean, rows, self.n_features_in_)
 
     def denoise(
-        self, X: MatrixLike, *, batch: LabelsLike = None, to_batch: Any = None, library_size: float | None = None
+        self, X: MatrixLike, *, batch: BatchLike = None, to_batch: Any = None, library_size: float | None = None
     ) -> np.ndarray:
         """Return E[x|z] at the mean of q(z|x) for each row: what the model expects where noise is left out.
 
@@ -100,11 +101,13 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ----------
         X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
             Data like that of `fit`.
-        batch : array-like of shape (n_samples,), default=None
-            The batch of each row, one of `batches_`, if `fit` was given batches. With `to_batch` it is read only with
+        batch : {array-like, data frame, dict} of n_samples rows, default=None
+            The batch of each row, as in `fit`, if that was given batches. With `to_batch` it is read only with
             `encode_batch=True`.
-        to_batch : str or number, default=None
-            One of `batches_`: what the model expects of the rows had they been in that batch. None for their own.
+        to_batch : str, number, list or dict, default=None
+            What the model expects of the rows had they been in this batch, one of `batches_`. A list of batches, or
+            "all", is the mean over these. Of a table, a dict of these by column, in which columns that are left out
+            keep what the rows have. None for their own.
         library_size : float > 0, default=None
             Of likelihoods of counts, the total that the rows are to have; None for the total that each has. The
             dropout of "zinb" is left out, so that the rows have it exactly.
@@ -136,7 +139,7 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             total += found
         return total / len(targets) if others else total
 
-    def score_samples(self, X: MatrixLike, *, batch: LabelsLike = None) -> np.ndarray:
+    def score_samples(self, X: MatrixLike, *, batch: BatchLike = None) -> np.ndarray:
         """Return the evidence lower bound of log p(x) at beta = 1, whatever beta the model was trained with.
 
         Its expectation over q(z|x) is a mean over quasi-random samples, the same for every row, so that a row's score
@@ -146,8 +149,8 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ----------
         X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
             Data like that of `fit`.
-        batch : array-like of shape (n_samples,), default=None
-            The batch of each row, one of `batches_`, if `fit` was given batches.
+        batch : {array-like, data frame, dict} of n_samples rows, default=None
+            The batch of each row, as in `fit`, if that was given batches.
 
         Returns
         -------
@@ -157,7 +160,7 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return self._map_rows(elbo, X, batch)
 
     def score(
-        self, X: MatrixLike, y: Any = None, *, batch: LabelsLike = None, sample_weight: ArrayLike | None = None
+        self, X: MatrixLike, y: Any = None, *, batch: BatchLike = None, sample_weight: ArrayLike | None = None
     ) -> float:
         """Return the mean of `score_samples` over the rows of X: comparable across beta, higher is better.
 
@@ -167,8 +170,8 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             Data like that of `fit`, held out if the score is to choose a model.
         y : None
             Ignored.
-        batch : array-like of shape (n_samples,), default=None
-            The batch of each row, one of `batches_`, if `fit` was given batches.
+        batch : {array-like, data frame, dict} of n_samples rows, default=None
+            The batch of each row, as in `fit`, if that was given batches.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the mean, >= 0 and not all of them 0.
 
@@ -181,7 +184,7 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return float(np.average(scores, weights=None if sample_weight is None else check_shares(sample_weight, scores)))
 
     def component_features(
-        self, X: MatrixLike, n_top: int = 10, *, batch: LabelsLike = None, feature_names: Names = None
+        self, X: MatrixLike, n_top: int = 10, *, batch: BatchLike = None, feature_names: Names = None
     ) -> Bunch:
         """Return the features that change most along each latent dimension, like the loadings of a principal component.
 
@@ -195,8 +198,8 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             Data like that of `fit`.
         n_top : int, default=10
             Number of features of each dimension; all if there are fewer.
-        batch : array-like of shape (n_samples,), default=None
-            The batch of each row, one of `batches_`, if `fit` was given batches.
+        batch : {array-like, data frame, dict} of n_samples rows, default=None
+            The batch of each row, as in `fit`, if that was given batches.
         feature_names : array-like of str of shape (n_features,), default=None
             None for `feature_names_in_`, or x0, x1, ...
 
@@ -219,12 +222,16 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_is_fitted(self)
         check_scalar(n_top, "n_top", Integral, min_val=1)
         names = check_feature_names(self, feature_names)
-        Z = self._map_posterior(Autoencoder.code, X, batch).astype(np.float32)
-        module, device = self.net_.module_, self.net_.device
-        rows = Rows.make(Z, np.float32, self._covariates, batch, admits_new=True)
+        module, device, rows = self.net_.module_, self.net_.device, self._rows(X, batch)
+        Z = apply_model(self, code, rows, module.widest_layer).astype(np.float32)
+        rows, widths = Rows(Z, np.float32, rows.covariates, rows.encoded), rows.covariates.widths_then
+        modules, total = modules_then(module, widths), torch.zeros((), dtype=torch.float64, device=device)
         with training_state():
-            parts = (move(rows[part], device) for part in bounded_minibatches(rows, self.n_features_in_))
-            loadings = sum(module.slopes(z, c).double() for z, c in parts).numpy(force=True) / len(rows)
+            for part in bounded_minibatches(rows, self.n_features_in_):
+                z, c = move(rows[part], device)
+                knowing, c = first_to_know(modules, widths, c)
+                total = total + knowing.slopes(z, c).double()
+        loadings = total.numpy(force=True) / len(rows)
         indices = np.argsort(-np.abs(loadings), axis=1, kind="stable")[:, :n_top]
         return Bunch(
             names=names[indices],
@@ -327,6 +334,11 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _map_rows(self, function, X, batch, *, needs_batch=True):
         """Apply `function` to the module, the rows of X and their covariates."""
         return apply_model(self, function, self._rows(X, batch, needs_batch=needs_batch), self.n_features_in_)
+
+
+def code(module, x, c):
+    """Return the mean of q(z|x) in the units of Z, (B, J)."""
+    return module.code(module.encode(x, c))
 
 
 def keeps_own(target):

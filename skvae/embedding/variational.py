@@ -12,11 +12,11 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.embedding.base import BaseEmbedding
-from skvae.embedding.mapping import inputs_of
+from skvae.embedding.mapping import first_to_know, inputs_of, modules_then
 from skvae.objectives import BetaELBO, importance_weighted
 from skvae.rows.bounds import minibatch_slices
 from skvae.state import usual_state
-from skvae.types import LabelsLike, MatrixLike, RandomState
+from skvae.types import BatchLike, MatrixLike, RandomState
 
 
 @dataclass(repr=False, eq=False, kw_only=True)
@@ -39,15 +39,15 @@ class VariationalEmbedding(BaseEmbedding):
     def _start_beta(self):
         return self.beta
 
-    def log_likelihood(self, X: MatrixLike, *, batch: LabelsLike = None, n_samples: int = 64) -> np.ndarray:
+    def log_likelihood(self, X: MatrixLike, *, batch: BatchLike = None, n_samples: int = 64) -> np.ndarray:
         """Return the importance-weighted bound of log p(x): tighter than `score_samples`, and tight as samples grow.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
             Data like that of `fit`.
-        batch : array-like of shape (n_samples,), default=None
-            The batch of each row, one of `batches_`, if `fit` was given batches.
+        batch : {array-like, data frame, dict} of n_samples rows, default=None
+            The batch of each row, as in `fit`, if that was given batches.
         n_samples : int, default=64
             Samples of q(z|x) for each row, quasi-random and the same for every row.
 
@@ -63,15 +63,15 @@ class VariationalEmbedding(BaseEmbedding):
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         return self._map_rows(partial(importance_weighted, n_samples=n_samples), X, batch)
 
-    def posterior(self, X: MatrixLike, *, batch: LabelsLike = None) -> Bunch:
+    def posterior(self, X: MatrixLike, *, batch: BatchLike = None) -> Bunch:
         """Return the moments of q(z|x) for each row.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, store} of shape (n_samples, n_features)
             Data like that of `fit`.
-        batch : array-like of shape (n_samples,), default=None
-            The batch of each row, one of `batches_`; read only with `encode_batch=True`.
+        batch : {array-like, data frame, dict} of n_samples rows, default=None
+            The batch of each row, as in `fit`; read only with `encode_batch=True`.
 
         Returns
         -------
@@ -93,8 +93,8 @@ class VariationalEmbedding(BaseEmbedding):
         ----------
         n_samples : int, default=1
             Number of rows.
-        batch : str or number, default=None
-            The batch of the rows, one of `batches_`, if `fit` was given batches.
+        batch : str, number or dict, default=None
+            The batch of the rows, one of `batches_`, if `fit` was given batches; of a table a dict by column.
         random_state : int, RandomState instance or None, default=None
             Seed of the draws.
 
@@ -111,6 +111,8 @@ class VariationalEmbedding(BaseEmbedding):
         with usual_state(), torch.inference_mode():
             generator = torch.Generator().manual_seed(rng.randint(np.iinfo(np.int32).max))
             covariates = inputs_of(self._covariates, batch).to(self.net_.device)
+            widths = self._covariates.widths_then
+            module, covariates = first_to_know(modules_then(module, widths), widths, covariates)
             for part in minibatch_slices(n_samples, self.n_features_in_):
                 shape = (module.latent.n_uniforms, part.stop - part.start, self._n_features_out)
                 z = module.latent.sample_prior(torch.rand(shape, generator=generator).to(self.net_.device))

@@ -32,21 +32,40 @@ def table_of(batch, name):
     if isinstance(batch, Mapping):
         if not batch:
             raise ValueError(f"{name} is an empty dict; expected a column, or a table of one or more.")
-        return {str(key): column for key, column in batch.items()}, True
-    if sparse.issparse(batch):
-        raise ValueError(f"{name} is a sparse matrix; expected a column, a data frame, or an array.")
-    if np.ndim(batch) != 2 or np.shape(batch)[1] < 2:
-        return {None: batch}, False
+        return {key: batch[own] for key, own in keys_of(batch, name).items()}, True
+    shape = shape_of(batch, name)
     # an attribute of the type, since those of a data frame may be named by the user
-    if not hasattr(type(batch), "columns"):
-        check_maps(batch)
-        array = np.asarray(batch, dtype=object if isinstance(batch, (list, tuple)) else None)
-        return {str(place): array[:, place] for place in range(array.shape[1])}, False
-    names = [str(key) for key in batch.columns]
-    twice = sorted({key for key in names if names.count(key) > 1})
+    is_frame = hasattr(type(batch), "columns")
+    if len(shape) != 2 or shape[1] < 2:
+        return {None: batch[batch.columns[0]] if is_frame and shape[1] else batch}, False
+    if is_frame:
+        return {key: batch[own] for key, own in keys_of(batch.columns, name).items()}, True
+    check_maps(batch)
+    if isinstance(batch, (list, tuple)):
+        return {str(place): [row[place] for row in batch] for place in range(shape[1])}, False
+    array = np.asarray(batch)
+    return {str(place): array[:, place] for place in range(shape[1])}, False
+
+
+def keys_of(names, name):
+    """Return the names of columns, of any type, by what they are as strings; raise a ValueError if two are alike."""
+    strings = [str(own) for own in names]
+    twice = sorted({key for key in strings if strings.count(key) > 1})
     if twice:
         raise ValueError(f"{name} has the column {twice[0]!r} more than once; expected each once.")
-    return {str(key): batch[key] for key in batch.columns}, True
+    return dict(zip(strings, names, strict=True))
+
+
+def shape_of(batch, name):
+    """Return the shape of a column or table, or raise a ValueError for what has none."""
+    if sparse.issparse(batch):
+        raise ValueError(f"{name} is a sparse matrix; expected a column, a data frame, or an array.")
+    try:
+        return np.shape(batch)
+    except ValueError:
+        raise ValueError(
+            f"{name} holds lists of unlike lengths; expected a value for each row, or as many values in each row."
+        ) from None
 
 
 def called(batch, name):
@@ -57,8 +76,8 @@ def called(batch, name):
 
 def check_column(batch, n_rows, name):
     """Return a value for each row, (n_rows,), numbers as such; a single one is that of all rows."""
-    if np.ndim(batch) == 0:
-        return np.repeat(check_column([batch], 1, name), n_rows)
+    if shape_of(batch, name) == ():
+        return np.repeat(check_column([np.asarray(batch)[()]], 1, name), n_rows)
     check_maps(batch)
     name = called(batch, name)
     is_list = isinstance(batch, (list, tuple))
@@ -81,10 +100,10 @@ def is_category(column):
 
 
 def check_length(column, n_rows, name):
-    if len(column) != n_rows:
+    found = np.shape(column)[0]
+    if found != n_rows:
         raise ValueError(
-            f"{name} and X have inconsistent numbers of samples, {len(column)} and {n_rows}; expected a value for each "
-            "row."
+            f"{name} and X have inconsistent numbers of samples, {found} and {n_rows}; expected a value for each row."
         )
 
 
@@ -111,6 +130,9 @@ def is_missing(value):
 def check_one_type(column, name):
     """Return the type of a column of objects, `Number` for all numbers; raise a ValueError if there are several."""
     types = set(map(type, column))
+    unhashable = sorted(kind.__name__ for kind in types if kind.__hash__ is None)
+    if unhashable:
+        raise ValueError(f"{name} holds values of the type {unhashable[0]}; expected strings or numbers.")
     found = {common_type(kind) for kind in types}
     if len(found) > 1:
         names = sorted(kind.__name__ for kind in types)

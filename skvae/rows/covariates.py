@@ -1,13 +1,12 @@
 """Covariates: inputs of the decoder beside z, made of the `batch` that the estimators' methods are given."""
 
-import math
 import reprlib
 from functools import cached_property
 from itertools import product
 
 import numpy as np
 
-from skvae.rows.columns import called, check_column, check_length, column_of, is_category, table_of
+from skvae.rows.columns import called, check_column, check_length, column_of, is_category, shape_of, table_of
 from skvae.rows.kinds import ALL, is_all, kind_from_state, learn_kind
 from skvae.warn import warn
 
@@ -29,10 +28,11 @@ class Covariates:
         self.earlier = earlier
 
     @classmethod
-    def learn(cls, batch, n_rows, levels=None):
+    def learn(cls, batch, n_rows, levels=None, weights=None):
         """Return the covariates that a `batch` of rows, or None, is of.
 
-        `levels` are all that it will ever hold: of a single column a list, of a table a dict of these by column.
+        `levels` are all that it will ever hold: of a single column a list, of a table a dict of these by column. A row
+        counts as often as one of the `weights` says.
         """
         if batch is None and levels is None:
             return NONE
@@ -47,9 +47,7 @@ class Covariates:
                 "columns, of labels."
             )
         columns = {
-            name: learn_column(listed[name], name, "batches", np.inf)
-            if name in listed
-            else learn_column(column, name, "batch", n_rows)
+            name: learn_levels(listed[name], name) if name in listed else learn_column(column, name, n_rows, weights)
             for name, column in table.items()
         }
         return cls(columns)
@@ -59,7 +57,8 @@ class Covariates:
         """Return the covariates of that `state`."""
         if state is None:
             return NONE
-        is_table = isinstance(state, dict) and "kind" not in state
+        # a column may be called "kind" too
+        is_table = isinstance(state, dict) and not isinstance(state.get("kind"), str)
         table = state if is_table else {None: state}
         return cls({name: kind_from_state(kind) for name, kind in table.items()}, earlier)
 
@@ -108,11 +107,8 @@ class Covariates:
         In messages `batch` has the name that the user knows it by. Levels that are not known are an error, unless they
         are admitted with a warning.
         """
-        if batch is None and (required and self.columns):
-            raise ValueError(
-                f"{name} is None; expected the batch of each row, {self.expected}, as in fit. Pipelines and searches "
-                "pass it on by scikit-learn's metadata routing alone."
-            )
+        if required and self.columns:
+            self._check_given(batch, name)
         if batch is None:
             return np.broadcast_to(0.0, (n_rows, len(self.columns)))
         encoded = np.empty((n_rows, len(self.columns)))
@@ -123,16 +119,24 @@ class Covariates:
             self._judge(encoded[:, place], values, kind, called(column, what), admits_new=admits_new)
         return encoded
 
+    def _check_given(self, batch, name):
+        if batch is None:
+            raise ValueError(
+                f"{name} is None; expected the batch of each row, {self.expected}, as in fit. Pipelines and searches "
+                "pass it on by scikit-learn's metadata routing alone."
+            )
+
     def _matched(self, batch, name):
         """Return the name, the values and the kind of each column, or raise a ValueError for columns unlike fit's."""
         if not self.columns:
             raise ValueError(f"{name} == {reprlib.repr(batch)}, must be None: fit was given none.")
         table, has_names = table_of(batch, name)
         known = list(self.columns)
-        if list(table) != known and (has_names or len(table) != len(known) or None in known or None in table):
-            raise ValueError(
-                f"{name} has {listed_names(table)}; expected {listed_names(known)}, in this order, as in fit."
-            )
+        # of a table without names the places of the columns count, and a single one is that of `fit`
+        is_alike = len(table) == len(known) and (not has_names or None in known)
+        if list(table) != known and not is_alike:
+            order = "" if None in known else ", in this order"
+            raise ValueError(f"{name} has {listed_names(table)}; expected {listed_names(known)}{order}, as in fit.")
         return zip(known, table.values(), self.columns.values(), strict=True)
 
     def _judge(self, encoded, values, kind, name, *, admits_new):
@@ -151,8 +155,9 @@ class Covariates:
         """Return None in the place of a `batch` that nobody reads, so that its labels may be new; its length counts."""
         if not self.columns:
             return batch  # which `encode` refuses
-        if np.ndim(batch) > 0:
-            check_length(batch, n_rows, called(batch, "batch"))
+        for key, column in table_of(batch, "batch")[0].items():
+            if shape_of(column, named("batch", key)):
+                check_length(column, n_rows, called(column, named("batch", key)))
         return None
 
     def inputs(self, encoded):
@@ -207,6 +212,9 @@ class Covariates:
 
     def extended(self, batch, n_rows):
         """Return the covariates that know the new levels of a `batch` of further rows too."""
+        if not self.columns:
+            raise ValueError("fit was given no batch, so that there are no levels to learn; expected one in fit.")
+        self._check_given(batch, "batch")
         columns = {}
         for key, column, kind in self._matched(batch, "batch"):
             name = named("batch", key)
@@ -240,11 +248,17 @@ class Moved:
         return np.hstack([self.covariates.inputs(encoded), self.covariates.inputs(moved)])
 
 
-def learn_column(column, key, name, n_rows):
-    """Return what is learned of a column of a `batch`, by its name, or of its levels."""
-    name = named(name, key)
-    values = check_column(column, n_rows if math.isfinite(n_rows) else np.size(column), name)
-    return learn_kind(values, called(column, name), n_rows, is_category=is_category(column))
+def learn_column(column, key, n_rows, weights):
+    """Return what is learned of a column of a `batch`, whose name is the key."""
+    name = named("batch", key)
+    values = check_column(column, n_rows, name)
+    return learn_kind(values, called(column, name), n_rows, weights, is_category=is_category(column))
+
+
+def learn_levels(levels, key):
+    """Return what a column of a `batch` is whose levels are listed: one of labels, though they be fractions."""
+    name = named("batches", key)
+    return learn_kind(check_column(levels, np.size(levels), name), name, np.inf, is_category=True)
 
 
 def named(name, key):
@@ -263,6 +277,6 @@ def check_same_levels(levels, covariates):
         return
     listed = table_of(levels, "batches")[0]
     for name, column in listed.items():
-        kind = covariates.columns.get(name)
-        if kind is None or not np.array_equal(learn_column(column, name, "batches", np.inf).state, kind.state):
+        known = covariates.columns[name].state if name in covariates.columns else None
+        if not isinstance(known, np.ndarray) or set(learn_levels(column, name).state.tolist()) != set(known.tolist()):
             raise ValueError(f"batches == {levels!r}, must be those of the first call, or None.")

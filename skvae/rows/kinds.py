@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from skvae.rows.columns import common_type
 from skvae.warn import warn
 
 # Levels, of which more must be at most half as many as the rows.
@@ -21,8 +22,9 @@ LABELS = (
 # Share of the largest magnitude below which a deviation is the rounding of none.
 MIN_DEVIATION = 1e-7
 
-# Kinds of numpy types of which levels may be numbers.
-NUMERIC = "biuf"
+# Digits of a mean and a deviation: more would depend on the order of the rows, and on copies of a row in the place of
+# its weight.
+N_DIGITS = 12
 
 # What stands for each of the levels.
 ALL = "all"
@@ -40,22 +42,25 @@ class Levels:
         The distinct levels: those of `fit`, sorted, then those of each `adapt`.
     """
 
-    # kinds of numpy types that a column of this kind may have: all
-    dtypes = np.typecodes["All"] + "iuT"
+    # kinds of numpy types that a column of this kind may have: all that have an order and can be looked up
+    dtypes = "biufSUTOMm"
 
     def __init__(self, known):
         self.known = known
 
     @classmethod
-    def learn(cls, column, name, n_rows):
-        """Return what a column is of, which messages call `name`, and which so many rows will have."""
+    def learn(cls, column, name, n_rows, weights=None):  # noqa: ARG003
+        """Return what a column is of, which messages call `name`, and which so many rows will have.
+
+        A row may count as often as one of the `weights` says.
+        """
         known = distinct(column, name)
         check_levels(known, name, n_rows)
         return cls(known)
 
     @classmethod
     def from_state(cls, state):
-        if np.ndim(state) != 1:
+        if not isinstance(state, np.ndarray) or state.ndim != 1:
             raise ValueError(f"levels of the shape {np.shape(state)}; expected those of a column")
         return cls(state)
 
@@ -113,19 +118,18 @@ class Levels:
         """Return the numbers of the levels that a user asks for: one, a list of some, or "all"."""
         if is_all(wanted) and ALL not in self.known.tolist():
             return np.arange(len(self.known), dtype=float)
-        wanted = np.atleast_1d(np.asarray(wanted, dtype=object))
-        chosen = self.encode(wanted, name)
-        if len(wanted) == 0 or (chosen == UNKNOWN).any():
-            missing = [level for level, place in zip(wanted.tolist(), chosen, strict=True) if place == UNKNOWN]
+        known, levels = self.known.tolist(), np.atleast_1d(np.asarray(wanted, dtype=object)).tolist()
+        missing = [level for level in levels if level not in known]
+        if missing or not levels:
             raise ValueError(f"{name} holds {missing[:5]}; expected {self.expected}, a list of these, or 'all'.")
-        return chosen
+        return np.array([known.index(level) for level in levels], dtype=float)
 
     def extended(self, column, name):
         """Return the same with the levels of a column, of further rows, that are new."""
         is_new = self.encode(column, name) == UNKNOWN
         if not is_new.any():
             return self
-        if (column.dtype.kind in NUMERIC) != (self.known.dtype.kind in NUMERIC):
+        if common_type(type(column[0])) is not common_type(type(self.known[0])):
             raise ValueError(
                 f"{name} holds {column[is_new].tolist()[0]!r}; expected levels of the type {self.known.dtype}, like "
                 f"those of fit, {self.known.tolist()[:5]}."
@@ -150,14 +154,17 @@ class Numbers:
         self.deviation = deviation
 
     @classmethod
-    def learn(cls, column, name, n_rows):
+    def learn(cls, column, name, n_rows, weights=None):
         values = column.astype(np.float64)
-        mean, deviation = float(values.mean()), float(values.std())
-        if deviation <= MIN_DEVIATION * np.abs(values).max():
+        mean, deviation = mean_and_deviation(values, weights)
+        largest = np.abs(values).max()
+        if deviation <= MIN_DEVIATION * largest:
             raise ValueError(
-                f"{name} holds {column[0]} in each of {len(column)} rows; expected a measurement that varies: leave "
-                "the column out."
+                f"{name} holds {column[0]} in each of {len(column)} rows, or nearly so; expected a measurement that "
+                "varies: subtract what all rows have in common, or leave the column out."
             )
+        if not np.isfinite(deviation):
+            raise ValueError(f"{name} holds {largest:.3g}; expected numbers whose squares are finite: rescale them.")
         levels = np.unique(values)
         if len(levels) <= min(N_FEW, n_rows / 2) and (levels == np.rint(levels)).all():
             warn(
@@ -168,7 +175,10 @@ class Numbers:
 
     @classmethod
     def from_state(cls, state):
-        return cls(state["mean"], state["deviation"])
+        mean, deviation = state["mean"], state["deviation"]
+        if not (isinstance(mean, float) and isinstance(deviation, float) and 0 < deviation < np.inf > abs(mean)):
+            raise ValueError(f"a mean of {mean!r} and a deviation of {deviation!r}; expected those of measurements")
+        return cls(mean, deviation)
 
     @property
     def state(self):
@@ -209,17 +219,24 @@ class Numbers:
 KINDS: dict[str, Any] = {"numbers": Numbers, "levels": Levels}
 
 
-def learn_kind(column, name, n_rows, *, is_category=False):
+def learn_kind(column, name, n_rows, weights=None, *, is_category=False):
     """Return what is learned of a column, of which there will be so many rows; a category is one of labels always."""
     kinds = [Levels] if is_category else KINDS.values()
     kind = next((kind for kind in kinds if column.dtype.kind in kind.dtypes), None)
     if kind is None:
         raise ValueError(f"{name} is of the type {column.dtype}; expected strings or numbers.")
-    return kind.learn(column, name, n_rows)
+    return kind.learn(column, name, n_rows, weights)
 
 
 def kind_from_state(state):
     return KINDS[state["kind"] if isinstance(state, dict) else "levels"].from_state(state)
+
+
+def mean_and_deviation(values, weights):
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.average(values, weights=weights)
+        deviation = np.sqrt(np.average((values - mean) ** 2, weights=weights))
+    return tuple(float(f"{number:.{N_DIGITS}g}") for number in (mean, deviation))
 
 
 def is_all(wanted):

@@ -41,6 +41,35 @@ def test_the_estimator_is_told_the_batches(adata):
     np.testing.assert_array_equal(adata.obsm["X_betavae"], expected)
 
 
+def test_the_estimator_is_told_a_table_of_several_columns(adata, tmp_path):
+    rng = np.random.default_rng(0)
+    adata.obs["lab"] = adata.obs["lab"].astype("category")
+    adata.obs["sex"], adata.obs["age"] = rng.integers(2, size=120), rng.uniform(20, 80, size=120)
+    keys = ["lab", "age", "sex"]
+    vae = BetaVAE(**SMALL, encode_batch=True)
+    embed(adata, vae, batch_key=keys)
+    assert list(vae.batches_) == keys
+    np.testing.assert_array_equal(vae.batches_["sex"], [0, 1])
+    assert vae.batches_["age"]["mean"] == pytest.approx(adata.obs["age"].mean())
+    expected = BetaVAE(**SMALL, encode_batch=True).fit_transform(adata.X, batch=adata.obs[keys])
+    np.testing.assert_array_equal(adata.obsm["X_betavae"], expected)
+    embed(adata, vae, batch_key=tuple(keys), key_added="again")  # which only transforms
+    np.testing.assert_array_equal(adata.obsm["again"], expected)
+    with pytest.raises(ValueError, match=r"batch has the columns \['lab', 'sex', 'age'\]; .* in this order, as in fit"):
+        embed(adata, vae, batch_key=["lab", "sex", "age"], key_added="other")
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    read = anndata.read_h5ad(tmp_path / "cells.h5ad")
+    assert read.uns["X_betavae"]["batch_key"].tolist() == read.uns["again"]["batch_key"].tolist() == keys
+
+
+def test_a_table_of_one_column_is_that_column(adata):
+    alone, listed = BetaVAE(**SMALL), BetaVAE(**SMALL)
+    embed(adata, alone, batch_key="lab", key_added="alone")
+    embed(adata, listed, batch_key=["lab"], key_added="listed")
+    np.testing.assert_array_equal(adata.obsm["alone"], adata.obsm["listed"])
+    np.testing.assert_array_equal(alone.batches_, listed.batches_)
+
+
 def test_uns_tells_the_estimator_and_its_parameters(adata):
     embed(adata, BetaVSC(beta=2.0, **SMALL), key_added="vsc")
     assert adata.uns["vsc"]["estimator"] == "BetaVSC"
@@ -84,6 +113,9 @@ def test_scanpy_finds_neighbors_in_the_embedding(adata):
     [
         ({"layer": "raw"}, KeyError, r"layer == 'raw', must be one of \['counts'\]"),
         ({"batch_key": "donor"}, KeyError, r"batch_key == 'donor', must be one of \['lab'\]"),
+        ({"batch_key": ["lab", "donor"]}, KeyError, r"batch_key == 'donor', must be one of \['lab'\]"),
+        ({"batch_key": []}, ValueError, r"batch_key == \[\], must be the name of a column of adata.obs, or a list"),
+        ({"batch_key": ["lab", "lab"]}, ValueError, "batch has the column 'lab' more than once"),
     ],
 )
 def test_an_unknown_name_is_an_error_that_lists_the_known_ones(adata, options, error, message):

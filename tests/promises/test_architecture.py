@@ -22,7 +22,7 @@ FLOORS = (
         *("annotated", "clustering", "datasets", "feature_selection", "markers", "metrics"),
         *("plotting", "preprocessing", "reading", "training"),
     },
-    {"callbacks", "embedding", "report"},
+    {"callbacks", "embedding", "novelty", "report"},
     {"estimators"},
     {"__init__", "experiment"},
     {"__main__"},

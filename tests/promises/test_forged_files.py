@@ -189,6 +189,76 @@ LEARNED = {
 
 FORGERIES = VALUES | NET | LEARNED
 
+COVARIATES = {
+    "levels of text": at("batches_", "lab", value="abc"),
+    "levels of a list": at("batches_", "lab", value=["a", "b", "c"]),
+    "levels of two dimensions": at("batches_", "lab", value=np.zeros((3, 1))),
+    "too many levels": at("batches_", "lab", value=np.arange(4)),
+    "too few levels": at("batches_", "lab", value=np.arange(2)),
+    "no levels": at("batches_", "lab", value=np.arange(0)),
+    "a kind that is none": at("batches_", "age", "kind", value="os"),
+    "a kind of a number": at("batches_", "age", "kind", value=1),
+    "a mean of text": at("batches_", "age", "mean", value="x"),
+    "a mean that is not finite": at("batches_", "age", "mean", value=float("nan")),
+    "no deviation": at("batches_", "age", value={"kind": "numbers", "mean": 0.0}),
+    "a deviation of zero": at("batches_", "age", "deviation", value=0.0),
+    "a deviation below zero": at("batches_", "age", "deviation", value=-1.0),
+    "a deviation of an array": at("batches_", "age", "deviation", value=np.ones(120)),
+    "a column of none": at("batches_", "age", value=None),
+    "a column of nothing": at("batches_", "age", value={}),
+    "a column too few": at("batches_", value=lambda old: {"lab": old["lab"]}),
+    "a column too many": at("batches_", value=lambda old: {**old, "sex": np.arange(2)}),
+    "no columns": at("batches_", value={}),
+    "no batches": at("batches_", value=None),
+    "batches of text": at("batches_", value="abcd"),
+    "earlier of text": at("net_", "settings", "earlier", value="x"),
+    "earlier of a number": at("net_", "settings", "earlier", value=2),
+    "earlier of none": at("net_", "settings", "earlier", value=None),
+    "earlier of numbers": at("net_", "settings", "earlier", value=[2, 1]),
+    "widths of text": at("net_", "settings", "earlier", value=[["2", "1"]]),
+    "widths of fractions": at("net_", "settings", "earlier", value=[[2.0, 1.0]]),
+    "widths of too few columns": at("net_", "settings", "earlier", value=[[2]]),
+    "widths of too many columns": at("net_", "settings", "earlier", value=[[2, 1, 1]]),
+    "widths below zero": at("net_", "settings", "earlier", value=[[-2, 1]]),
+    "widths of zero": at("net_", "settings", "earlier", value=[[0, 1]]),
+    "huge widths": at("net_", "settings", "earlier", value=[[10**12, 1]]),
+    "widths that fall": at("net_", "settings", "earlier", value=[[2, 1], [1, 1]]),
+    "widths that stay": at("net_", "settings", "earlier", value=[[2, 1]] * 1000),
+    "widths of now": at("net_", "settings", "earlier", value=[[3, 1]]),
+}
+
+
+@pytest.fixture(scope="module")
+def adapted(X, tmp_path_factory):
+    path = tmp_path_factory.mktemp("saved") / "vae"
+    batch = {"lab": np.array(["a", "b"])[np.arange(120) % 2], "age": np.linspace(20, 80.5, 120)}
+    vae = BetaVAE(**SMALL).fit(X, batch=batch)
+    vae.adapt(X, batch={**batch, "lab": "c"}, max_steps=2).save(path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("name", COVARIATES)
+def test_covariates_that_no_fit_learns_are_one_error(name, adapted, tmp_path, record_property):
+    (tmp_path / "model").write_bytes(adapted)
+    forge(tmp_path / "model", "BetaVAE", COVARIATES[name])
+    with pytest.raises(ValueError, match=r"model cannot be understood .* expected a file that holds a BetaVAE"):
+        BetaVAE.load(tmp_path / "model")
+    record_property("corruptions", 1)
+
+
+def test_covariates_that_are_forged_without_a_change_are_loaded(adapted, X, tmp_path):
+    (tmp_path / "model").write_bytes(adapted)
+    vae, batch = BetaVAE.load(tmp_path / "model"), {"lab": "c", "age": 30}
+    for change in (
+        at("batches_", value=lambda old: old),
+        at("net_", "settings", "earlier", value=lambda old: old),
+        at("batches_", "lab", value=np.array(["a", "b", "c"], object)),
+    ):
+        forge(tmp_path / "model", "BetaVAE", change)
+        np.testing.assert_array_equal(
+            BetaVAE.load(tmp_path / "model").denoise(X, batch=batch), vae.denoise(X, batch=batch)
+        )
+
 
 @pytest.fixture(scope="module")
 def saved(X, tmp_path_factory):

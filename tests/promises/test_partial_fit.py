@@ -88,7 +88,7 @@ def test_the_first_call_fixes_the_features_and_the_batches(X):
     vae = BetaVAE(**SMALL).partial_fit(X, batch=batch)
     with pytest.raises(ValueError, match="X has 79 features, but BetaVAE is expecting 80"):
         vae.partial_fit(X[:, 1:], batch=batch)
-    with pytest.raises(ValueError, match=r"batch holds \[2\]; expected one of \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"batch holds \[2\], first in row 1; expected one of \[0, 1\]"):
         vae.partial_fit(X, batch=batch + 1)
     with pytest.raises(ValueError, match="batch is None"):
         vae.partial_fit(X)

@@ -72,6 +72,39 @@ def test_a_copy_returns_the_same_bits_and_trains_on_alike(way, Estimator, likeli
     assert_same(copy, estimator, cells.data, batch=batch)
 
 
+TABLE = {
+    "kind": np.array(["Basel", "Boston", "Bonn"], object)[np.arange(120) % 3],  # a name that states have too
+    "sex": np.arange(120) % 2 == 0,
+    "age": np.random.default_rng(0).uniform(20, 80, size=120),
+}
+
+
+@every_way
+@every_estimator
+@pytest.mark.parametrize("batch", [TABLE, pd.DataFrame(TABLE), TABLE["age"]], ids=["dict", "frame", "measurement"])
+def test_what_was_learned_of_tables_is_kept(way, Estimator, batch, X, tmp_path):
+    estimator = Estimator(**SMALL, encode_batch=True, learning_rate_schedule="constant").fit(X, batch=batch)
+    copy = way(estimator, tmp_path / "model")
+    np.testing.assert_equal(copy.batches_, estimator.batches_)
+    assert_same(copy, estimator, X, batch=batch)
+    for model in (copy, estimator):
+        model.partial_fit(X, batch=batch)
+    assert_same(copy, estimator, X, batch=batch)
+
+
+@every_way
+@every_estimator
+def test_what_was_adapted_is_kept_and_can_be_adapted_again(way, Estimator, X, tmp_path):
+    estimator = Estimator(**SMALL, encode_batch=True).fit(X, batch=TABLE)
+    for level in ("Bern", "Brno"):
+        table = {**TABLE, "kind": np.where(np.arange(120) < 60, level, TABLE["kind"])}
+        copy, estimator = (
+            model.adapt(X, batch=table, max_steps=3) for model in (way(estimator, tmp_path / level), estimator)
+        )
+        assert copy.batches_["kind"].tolist() == estimator.batches_["kind"].tolist()
+        assert_same(way(copy, tmp_path / f"{level}, adapted"), estimator, X, batch=table)
+
+
 @every_way
 def test_parameters_set_after_fit_do_not_change_the_model(way, X, tmp_path):
     vae = BetaVAE(**SMALL).fit(X)

@@ -36,42 +36,62 @@ def with_missing(column):
     return column.where(np.arange(120) != 3)
 
 
-# Numbers that are no labels
+# Columns that are no labels
 
-MEASUREMENTS = {
-    "fractions": (np.linspace(0, 0.05, 120), "which is no integer"),
-    "halves": (np.arange(120) % 3 / 2, r"holds 0\.5, which is no integer"),
+NAMES = {
     "counts": (np.arange(120) % 70, "has 70 levels in 120 rows"),
     "names of rows": (np.array([f"cell {row}" for row in range(120)]), "has 120 levels in 120 rows"),
-    "numbers as objects": (objects(1, 2.5), r"holds 2\.5, which is no integer"),
-    "numbers of pandas": (pd.array(np.arange(120) / 8, dtype="Float64"), "which is no integer"),
+    "fractions as categories": (pd.Categorical(np.arange(120) / 7), "has 120 levels in 120 rows"),
 }
 
 
-@pytest.mark.parametrize(("column", "message"), MEASUREMENTS.values(), ids=MEASUREMENTS)
+@pytest.mark.parametrize(("column", "message"), NAMES.values(), ids=NAMES)
 @every_estimator
-def test_a_measurement_is_no_batch(Estimator, column, message, X):
+def test_names_of_rows_are_no_batch(Estimator, column, message, X):
     estimator = Estimator(**SMALL).fit(X).set_params(callbacks=[Unexpected()])
     with (
         unchanged(estimator, X),
-        pytest.raises(ValueError, match=rf"batch, the column 'pct_mt', .*{message}.*pandas\.cut"),
+        pytest.raises(ValueError, match=rf"batch, the column 'n_genes', {message}.*astype\(float\).*pandas\.cut"),
     ):
-        estimator.fit(X, batch=pd.Series(column, name="pct_mt"))
-    with pytest.raises(ValueError, match=rf"^batch .*{message}.*donors or laboratories"):
-        estimator.partial_fit(X, batch=column) if not hasattr(estimator, "net_") else Estimator().fit(X, batch=column)
+        estimator.fit(X, batch=pd.Series(column, name="n_genes"))
+    with pytest.raises(ValueError, match=rf"^batch {message}.*donors or laboratories"):
+        Estimator().partial_fit(X, batch=column)
+
+
+MEASUREMENTS = {
+    "fractions": np.linspace(0, 0.05, 120),
+    "halves": np.arange(120) % 3 / 2,
+    "numbers as objects": objects(1, 2.5),
+    "numbers of pandas": pd.array(np.arange(120) / 8, dtype="Float64"),
+    "a list": [0.5, 1.5, 7.0] * 40,
+}
+
+
+@pytest.mark.parametrize("column", MEASUREMENTS.values(), ids=MEASUREMENTS)
+def test_fractions_are_a_measurement(column, X):
+    model = BetaVAE(**SMALL).fit(X, batch=column)
+    values = np.array(list(column), dtype=float)
+    assert model.batches_ == {
+        "kind": "numbers",
+        "mean": pytest.approx(values.mean()),
+        "deviation": pytest.approx(values.std()),
+    }
+    np.testing.assert_allclose(model.score_samples(X, batch=values), model.score_samples(X, batch=column))
 
 
 def test_embed_names_the_column(X):
-    adata = anndata.AnnData(X, obs=pd.DataFrame({"pct_mt": np.linspace(0, 0.05, 120)}, map(str, range(120))))
-    with pytest.raises(ValueError, match=r"batch, the column 'pct_mt', holds .*which is no integer"):
-        embed(adata, BetaVAE(callbacks=[Unexpected()]), batch_key="pct_mt")
+    obs = pd.DataFrame({"cell": [f"cell {row}" for row in range(120)], "pct_mt": 0.1}, map(str, range(120)))
+    adata = anndata.AnnData(X, obs=obs)
+    for key, message in (("cell", "has 120 levels in 120 rows"), ("pct_mt", r"holds 0\.1 in each of 120 rows")):
+        for batch_key in (key, [key]):
+            with pytest.raises(ValueError, match=rf"batch, the column '{key}', {message}"):
+                embed(adata, BetaVAE(callbacks=[Unexpected()]), batch_key=batch_key)
 
 
 def test_few_rows_and_half_as_many_levels_are_labels(X):
     few = np.arange(10)
     np.testing.assert_array_equal(Covariates.learn(few, 10).state, few)
     np.testing.assert_array_equal(Covariates.learn(np.arange(120) % 60, 120).state, np.arange(60))
-    np.testing.assert_array_equal(Covariates.learn([1.0, 2.0, 1.0], 3).state, [1, 2])
 
 
 def test_levels_that_are_listed_may_be_many(X):
@@ -79,8 +99,8 @@ def test_levels_that_are_listed_may_be_many(X):
     vae = BetaVAE(**SMALL, max_steps=4).partial_fit(X, batch=objects("donor 3", "donor 7"), batches=donors)
     assert sorted(donors) == vae.batches_.tolist()
     vae.partial_fit(X, batch="donor 29", batches=donors)
-    with pytest.raises(ValueError, match=r"batches holds 0\.5, which is no integer"):
-        BetaVAE(**SMALL).partial_fit(X, batch=1.0, batches=[0.5, 1.0])
+    listed = BetaVAE(**SMALL).partial_fit(X, batch=1.0, batches=[0.5, 1.0])  # fractions may be labels too
+    np.testing.assert_array_equal(listed.batches_, [0.5, 1])
 
 
 # Columns of batches
@@ -118,11 +138,11 @@ def test_mixed_types_get_a_sentence(batch, X):
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
-        (np.c_[LABELS, LABELS], r"batch has the shape \(120, 2\); expected a 1d array"),
+        (np.zeros((120, 2, 2)), r"batch has the shape \(120, 2, 2\); expected a 1d array"),
         (LABELS[:5], "batch and X have inconsistent numbers of samples, 5 and 120"),
         (np.arange(120) % 2 + 1j, "batch is of the type complex128; expected strings or numbers"),
     ],
-    ids=["two columns", "short", "complex"],
+    ids=["two dimensions", "short", "complex"],
 )
 def test_what_is_no_column_of_labels_gets_a_sentence(batch, message, X):
     with pytest.raises(ValueError, match=message):
@@ -142,9 +162,11 @@ def test_labels_of_pandas_keep_their_type(dtype, X, tmp_path):
 
 def test_many_unknown_batches_are_named_in_part(fitted, X):
     names = objects(*(f"lab {number}" for number in range(10, 40)))
-    message = r"batch holds \['lab 10', .* 'lab 14'\] and 25 more; expected one of \['lab A', 'lab B'\]"
-    with pytest.raises(ValueError, match=message):
+    message = r"batch holds \['lab 10', .* 'lab 14'\] and 25 more, first in row 0; expected one of \['lab A', 'lab B'\]"
+    with pytest.warns(UserWarning, match=message):
         fitted.score(X, batch=names)
+    with pytest.raises(ValueError, match=message.replace("batch holds", "batch_val holds")):
+        BetaVAE(**SMALL).fit(X, batch=LABELS, X_val=X, batch_val=names)
 
 
 def test_a_batch_that_fit_was_not_given_is_not_printed_row_by_row(X):
@@ -163,12 +185,12 @@ def test_a_new_batch_is_embedded_where_no_batch_is_read(Estimator, X):
         np.testing.assert_array_equal(model.transform(X, batch=batch), Z)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         model.transform(X, batch=["lab C"] * 5)
-    for function in (model.score, model.denoise, model.component_features):
-        with pytest.raises(ValueError, match=r"batch holds \['lab C'\]; expected one of"):
-            function(X, batch="lab C")
     told = Estimator(**SMALL, encode_batch=True).fit(X, batch=LABELS)
-    with pytest.raises(ValueError, match=r"batch holds \['lab C'\]; expected one of"):
-        told.transform(X, batch="lab C")
+    message = r"batch holds \['lab C'\], first in row 0; expected one of .* mean of the known ones. See adapt"
+    for function in (model.score, model.denoise, model.component_features, told.transform, told.component_features):
+        with pytest.warns(UserWarning, match=message) as caught:
+            function(X, batch="lab C")
+        assert [warning.filename for warning in caught] == [__file__]
 
 
 @every_estimator
