@@ -21,7 +21,7 @@ from skvae.rows.checks import (
     looks_like_counts,
     without_duplicates,
 )
-from skvae.rows.covariates import check_column
+from skvae.rows.columns import check_column
 from skvae.stores import find_store, stack
 from skvae.types import MatrixLike, Names
 from skvae.warn import warn

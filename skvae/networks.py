@@ -167,7 +167,7 @@ class Head(nn.Module):
 
 
 class Projection(nn.Module):
-    """The linear part of an encoder, y = (x - m) A - c O, which the network adds to.
+    """The linear part of an encoder, y = (x - m) A - c O', which the network adds to.
 
     It is set before training, and kept unless there are covariates: moving it further would fit the noise of few rows,
     and turn its axes.
@@ -191,7 +191,7 @@ class Projection(nn.Module):
         super().__init__()
         self.n_components = n_components
         self.linear = CenteredLinear(n_features, wide_enough(n_components)).requires_grad_(False)
-        self.register_buffer("offsets", torch.zeros(n_covariates, n_components))
+        self.offsets = nn.Parameter(torch.zeros(n_components, n_covariates), requires_grad=False)
         # of each axis the variance along it in units of the noise, the largest such of noise alone, and their sum
         self.register_buffer("explained", torch.zeros(n_components))
         self.register_buffer("edges", torch.ones(n_components))
@@ -200,7 +200,7 @@ class Projection(nn.Module):
         self.register_buffer("scale", torch.ones(n_components))
 
     def forward(self, x, c):
-        return self.linear(x)[:, : self.n_components] - c @ self.offsets
+        return self.linear(x)[:, : self.n_components] - F.linear(c, self.offsets)
 
 
 def initialize(module, generator):

@@ -20,9 +20,9 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, has_fit_para
 from skvae.metrics import given
 from skvae.names import steps_of
 from skvae.rows.checks import check_is_matrix, check_structure
-from skvae.rows.covariates import check_column
+from skvae.rows.columns import check_column, column_of, is_category, table_of
 from skvae.stores import find_store
-from skvae.types import LabelsLike, MatrixLike, RandomState
+from skvae.types import BatchLike, MatrixLike, RandomState
 from skvae.warn import without_warnings_of_names
 
 # Nearest training rows: the mean distance to them is that of a row, and theirs are what is usual around it.
@@ -111,8 +111,7 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
 
     Examples
     --------
-    >>> from skvae import BetaVAE, make_single_cell_counts
-    >>> from skvae.novelty import NoveltyDetector
+    >>> from skvae import BetaVAE, NoveltyDetector, make_single_cell_counts
     >>> cells = make_single_cell_counts(n_samples=600, n_features=300, random_state=0)
     >>> is_b = cells.target_names[cells.target] == "B"
     >>> detector = NoveltyDetector(BetaVAE(likelihood="poisson", random_state=0), random_state=0)
@@ -144,7 +143,7 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         self.calibration = calibration
         self.random_state = random_state
 
-    def fit(self, X: MatrixLike, y: Any = None, *, batch: LabelsLike = None) -> Self:
+    def fit(self, X: MatrixLike, y: Any = None, *, batch: BatchLike = None) -> Self:
         """Fit the model to a part of the rows, and learn from the others what is usual.
 
         Parameters
@@ -153,8 +152,9 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
             Rows that are not novel, as the model, or the first step of the pipeline, takes them.
         y : None
             Ignored.
-        batch : array-like of shape (n_samples,), default=None
-            The batch of each row. The model, and each step of a pipeline, is handed it where its `fit` takes it; with
+        batch : {array-like, data frame, dict} of n_samples rows, default=None
+            The batch of each row: labels, of which a table has several columns; measurements, floats, are for the model
+            alone. The model, and each step of a pipeline, is handed it where its `fit` takes it; with
             scikit-learn's metadata routing those steps of a pipeline are that ask for it.
 
         Returns
@@ -171,8 +171,8 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         """
         self._validate_params()
         check_model(self.estimator)
-        X, batch = matrix_of(X), labels_of(batch, X)
-        batches, groups = learn_groups(batch, _num_samples(X))
+        X = matrix_of(X)
+        batches, groups = learn_groups(labels_of(batch, X), _num_samples(X))
         training, calibration = split_rows(groups, self.calibration, check_random_state(self.random_state))
         check_numbers(groups[training], groups[calibration], batches, self.contamination)
         estimator = clone(self.estimator)
@@ -186,15 +186,15 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         self.offset_ = np.nextafter(self.contamination, 1)
         return self
 
-    def p_values(self, X: MatrixLike, *, batch: LabelsLike = None) -> np.ndarray:
+    def p_values(self, X: MatrixLike, *, batch: BatchLike = None) -> np.ndarray:
         """Return the conformal p-value of each row under the hypothesis that it is drawn like those of `fit`.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             New rows: those of `fit` have p-values that are too large or, in calibration, mean nothing.
-        batch : array-like of shape (n_samples,), default=None
-            The batch of each row, one of `batches_`, if `fit` was given batches.
+        batch : {array-like, data frame, dict} of n_samples rows, default=None
+            The batch of each row, as in `fit`, if that was given batches.
 
         Returns
         -------
@@ -208,7 +208,7 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         """
         return self._compare(X, batch)[0]
 
-    def score_samples(self, X: MatrixLike, *, batch: LabelsLike = None) -> np.ndarray:
+    def score_samples(self, X: MatrixLike, *, batch: BatchLike = None) -> np.ndarray:
         """Return the p-value of each row, made smaller where the row is more unlike the others than all calibration.
 
         So rows are ranked among which p-values are equal, as few calibration rows can tell.
@@ -217,8 +217,8 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             New rows.
-        batch : array-like of shape (n_samples,), default=None
-            The batch of each row, one of `batches_`, if `fit` was given batches.
+        batch : {array-like, data frame, dict} of n_samples rows, default=None
+            The batch of each row, as in `fit`, if that was given batches.
 
         Returns
         -------
@@ -228,15 +228,15 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         p_values, excess = self._compare(X, batch)
         return p_values / (1 + excess)
 
-    def decision_function(self, X: MatrixLike, *, batch: LabelsLike = None) -> np.ndarray:
+    def decision_function(self, X: MatrixLike, *, batch: BatchLike = None) -> np.ndarray:
         """Return `score_samples` less `offset_`: negative for the rows that `predict` calls novel.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             New rows.
-        batch : array-like of shape (n_samples,), default=None
-            The batch of each row, one of `batches_`, if `fit` was given batches.
+        batch : {array-like, data frame, dict} of n_samples rows, default=None
+            The batch of each row, as in `fit`, if that was given batches.
 
         Returns
         -------
@@ -245,15 +245,15 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         """
         return self.score_samples(X, batch=batch) - self.offset_
 
-    def predict(self, X: MatrixLike, *, batch: LabelsLike = None) -> np.ndarray:
+    def predict(self, X: MatrixLike, *, batch: BatchLike = None) -> np.ndarray:
         """Return which rows are novel: those whose p-value is at most the `contamination` that `fit` had.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             New rows.
-        batch : array-like of shape (n_samples,), default=None
-            The batch of each row, one of `batches_`, if `fit` was given batches.
+        batch : {array-like, data frame, dict} of n_samples rows, default=None
+            The batch of each row, as in `fit`, if that was given batches.
 
         Returns
         -------
@@ -263,7 +263,7 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X, batch=batch) < 0, -1, 1)
 
     @property
-    def fit_predict(self):
+    def fit_predict(self) -> Any:
         raise AttributeError("NoveltyDetector has no fit_predict: p-values are those of rows that are not of fit.")
 
     def __sklearn_tags__(self):
@@ -274,10 +274,10 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
     def _compare(self, X, batch):
         """Return the p-value of each row, and by how much it is more unlike the others than all calibration rows."""
         check_is_fitted(self)
-        X, batch = matrix_of(X), labels_of(batch, X)
+        X = matrix_of(X)
         with without_warnings_of_names():  # the model gives its own
             validate_data(self, X, skip_check_array=True, reset=False)
-        groups = find_groups(batch, self.batches_, _num_samples(X))
+        groups = find_groups(labels_of(batch, X), self.batches_, _num_samples(X))
         scores = self.nonconformity_(seen_by(self.estimator_, X, batch)) - ROUNDING
         p_values, excess = np.empty((2, len(scores)))
         for group, known in enumerate(self.calibration_scores_):
@@ -445,12 +445,25 @@ def matrix_of(X):
 
 def take(X, batch, rows):
     """Return some rows, and their batch."""
-    return _safe_indexing(X, rows), None if batch is None else batch[rows]
+    table = {} if batch is None else table_of(batch, "batch")[0]
+    taken = {name: _safe_indexing(column, rows) if np.ndim(column) else column for name, column in table.items()}
+    return _safe_indexing(X, rows), taken.get(None, taken or None)
 
 
 def labels_of(batch, X):
-    """Return the batch of each row, an array, or None without one."""
-    return None if batch is None else check_column(batch, _num_samples(X), "batch")
+    """Return the label of each row's batch, (n_samples,), or None without one: of a table those of all columns.
+
+    Measurements are no labels.
+    """
+    table = {} if batch is None else table_of(batch, "batch")[0]
+    columns = {
+        name: check_column(column, _num_samples(X), "batch" if name is None else column_of("batch", name))
+        for name, column in table.items()
+    }
+    labels = [column for name, column in columns.items() if column.dtype.kind != "f" or is_category(table[name])]
+    if len(labels) <= 1:
+        return labels[0] if labels else None
+    return np.array([", ".join(map(str, row)) for row in zip(*labels, strict=True)])
 
 
 def learn_groups(batch, n_rows):

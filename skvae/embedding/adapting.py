@@ -1,5 +1,7 @@
 """Adapting: a trained net that learns further levels of its covariates, and nothing else."""
 
+import math
+
 import torch
 from torch.nn import functional as F
 
@@ -48,8 +50,8 @@ def adapt_net(estimator, net, rows, max_steps, processes):
 def teach_new_levels(module, covariates, n_rows):
     """Let training move what belongs to new levels alone, which start at the mean of those of their column.
 
-    They are taken for draws from a normal distribution, of the mean and deviation of the known ones: few rows move them
-    little.
+    In the decoder they are taken for draws from a normal distribution, of the mean and deviation of the known ones: few
+    rows move them little. What the encoder learns of them are few numbers.
 
     Returns
     -------
@@ -57,14 +59,21 @@ def teach_new_levels(module, covariates, n_rows):
         Of the hooks that keep the gradients of all else from training.
     """
     module.requires_grad_(False)
-    if module.projection is not None:
-        set_to_mean(module.projection.offsets.T, covariates)
-    layers = [layer for group in readers(module) for layer in group]
-    return [learn_effects(layer.weight, covariates, n_rows) for layer in layers]
+    plain, padded, heads = readers(module)
+    of_encoder = [layer.weight for layer in heads]
+    if heads and module.projection is not None:
+        of_encoder.append(module.projection.offsets)
+    return [
+        *(learn_effects(layer.weight, covariates, n_rows) for layer in (*plain, *padded)),
+        *(learn_effects(weight, covariates, math.inf) for weight in of_encoder),
+    ]
 
 
 def learn_effects(weight, covariates, n_rows):
-    """Let training move the last columns of a matrix, where these are of new levels, and return the hook's handle."""
+    """Let training move the last columns of a matrix, where these are of new levels, and return the hook's handle.
+
+    Of infinitely many rows they are moved without regard to the known levels.
+    """
     effects = weight[:, weight.shape[1] - covariates.width :]
     deviations = F.pad(set_to_mean(effects, covariates), (weight.shape[1] - covariates.width, 0))
     start, precision = weight.clone(), torch.where(deviations > 0, 1 / (n_rows * deviations**2), 0)

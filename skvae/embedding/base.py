@@ -289,7 +289,7 @@ class BaseEmbedding(TrainedEmbedding):
         *,
         batch: BatchLike,
         sample_weight: LabelsLike = None,
-        max_steps: int = 100,
+        max_steps: int = 300,
     ) -> Self:
         """Return an estimator that knows the levels of `batch` that are new in further rows, such as a query's donor.
 
@@ -311,8 +311,8 @@ class BaseEmbedding(TrainedEmbedding):
             The batch of each row, with the columns of `fit`. Rows without a new level are left out.
         sample_weight : array-like of shape (n_samples,), default=None
             See `fit`.
-        max_steps : int, default=100
-            Gradient steps: as many as it takes to the optimum, whatever the number of rows.
+        max_steps : int, default=300
+            Gradient steps.
 
         Returns
         -------

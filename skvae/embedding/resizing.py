@@ -14,23 +14,25 @@ def readers(module):
     Returns
     -------
     plain : list of Linear
-        Layers whose other inputs are alike for any number of covariates.
+        Layers of the decoder whose other inputs are alike for any number of covariates.
     padded : list of Linear
-        Layers behind which z and the covariates are filled up to a width that is fast.
+        Layers of the decoder in which z and the covariates are filled up to a width that is fast.
+    heads : list of Linear
+        Layers of the encoder, which are like plain ones.
     """
     outputs = [layer for layer in module.likelihood.modules() if isinstance(layer, nn.Linear)]
     plain = [module.decoder.layers[0]] if module.decoder.layers else outputs
     padded = outputs if module.projection is not None and module.decoder.layers else []
     heads = [part for part in module.latent.modules() if isinstance(part, Head)] if module.encodes_covariates else []
-    return [*plain, *(head.trunk.layers[0] if head.trunk.layers else head.output for head in heads)], padded
+    return plain, padded, [head.trunk.layers[0] if head.trunk.layers else head.output for head in heads]
 
 
 def resized(module, n_before, n_after):
     """Return a copy of an autoencoder of `n_before` covariates that reads the first `n_after`; new ones do nothing."""
     twin = deepcopy(module)
-    plain, padded = readers(twin)
+    plain, padded, heads = readers(twin)
     with torch.no_grad():
-        for layer in plain:
+        for layer in (*plain, *heads):
             first, last = split(layer.weight, n_before)
             set_weight(layer, torch.cat([first, fitted(last, n_after)], dim=1))
         for layer in padded:
@@ -41,7 +43,8 @@ def resized(module, n_before, n_after):
             missing = wide_enough(n_components + n_after) - n_components - n_after
             set_weight(layer, torch.cat([hidden, fitted(hidden[:, :0], missing), of_z, fitted(last, n_after)], dim=1))
         if twin.projection is not None:
-            twin.projection.offsets = fitted(twin.projection.offsets.T, n_after).T.contiguous()
+            offsets = fitted(twin.projection.offsets, n_after).contiguous()
+            twin.projection.offsets = nn.Parameter(offsets, requires_grad=False)
     return twin
 
 

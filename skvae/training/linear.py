@@ -122,7 +122,7 @@ def start_projection(projection, axes, spread, offsets, deviations):
         weight[:, : len(deviations)] = torch.from_numpy(spread * axes.encoding * deviations)
         projection.linear.bias.zero_()
         projection.linear.mean.copy_(torch.from_numpy(axes.mean / spread[:, 0]))
-        projection.offsets.copy_(torch.from_numpy(offsets * deviations))
+        projection.offsets.copy_(torch.from_numpy((offsets * deviations).T))
         projection.explained.copy_(torch.from_numpy(axes.variances))
         projection.edges.copy_(torch.from_numpy(axes.edges))
         projection.total.fill_(axes.total)

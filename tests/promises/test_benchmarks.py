@@ -48,3 +48,11 @@ def test_the_benchmark_of_devices_finds_them_alike(tmp_path):
     assert found["correctness"]["configurations"] == 36
     assert not found["correctness"]["failures"]
     assert found["large"]["epochs"] == 8
+
+
+@pytest.mark.slow
+def test_the_novelty_benchmark_prints_its_tables():
+    command = [sys.executable, ROOT / "benchmarks" / "novelty.py", "--quick"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "| median |" in printed
+    assert "within bounds of 95%" in printed

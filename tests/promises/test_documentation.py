@@ -23,6 +23,8 @@ PAGES = (
     "counts",
     "extending",
     "get_started",
+    "integration",
+    "novelty",
     "pipelines",
     "reliability",
     "scaling",
