@@ -12,14 +12,14 @@ from sklearn.manifold import TSNE
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
-from skvae import BetaVAE, LogNormalizer, NoveltyDetector, align_features, make_single_cell_counts
+from skvae import BetaVAE, NoveltyDetector, VariableGeneSelector, align_features, make_single_cell_counts
 from skvae.plotting import plot_embedding
 
-cells = make_single_cell_counts(n_samples=4000, n_features=1000, random_state=0)
+cells = make_single_cell_counts(n_samples=3000, n_features=1000, random_state=0)
 types = cells.target_names[cells.target]
 is_known = types != "NK"
-reference = np.flatnonzero(is_known & (np.arange(4000) < 2500))
-query = np.arange(2500, 4000)
+reference = np.flatnonzero(is_known & (np.arange(3000) < 2000))
+query = np.arange(2000, 3000)
 shuffled = np.random.default_rng(0).permutation(1000)
 new_cells, new_genes = cells.data[query][:, shuffled], cells.feature_names[shuffled]
 
@@ -27,7 +27,7 @@ new_cells, new_genes = cells.data[query][:, shuffled], cells.feature_names[shuff
 # The detector keeps a fifth of the reference from the model, to learn from it how unlike the reference a cell may be by
 # chance. Its model is the one that a classifier on the latent gets too.
 
-model = make_pipeline(LogNormalizer(), BetaVAE(random_state=0))
+model = make_pipeline(VariableGeneSelector(500), BetaVAE(7, likelihood="nb", random_state=0))
 detector = NoveltyDetector(model, random_state=0).fit(cells.data[reference])
 classifier = make_pipeline(detector.estimator_, KNeighborsClassifier(15))
 classifier[-1].fit(detector.estimator_.transform(cells.data[reference]), types[reference])

@@ -68,12 +68,13 @@ class Autoencoder(nn.Module):
         self.encoder.requires_grad_(False)
         self.decoder.requires_grad_(False)
 
-    def choose_parts(self, *, uses_network, frees_projection):
-        """Before training, leave the network out, or else, if asked to, let training move the linear part too."""
+    def choose_parts(self, *, uses_network, trains_encoder):
+        """Before training, leave the network out, or, if asked to, that of the encoder alone."""
         if not uses_network:
             self.refuse_network()
-        elif frees_projection:
-            self.free_projection()
+        elif not trains_encoder:
+            self.encoder.requires_grad_(False)
+            self.latent.requires_grad_(False)
 
     def free_projection(self):
         """Let training move the linear part of the encoder too."""

@@ -59,10 +59,11 @@ class AutoencoderEmbedding(BaseEmbedding):
         deviations, else 0.
     encode_batch : bool, default=False
         Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
-        needs its batch.
+        needs its batch. If not, the encoder of up to 1000 rows stays linear with `max_epochs="auto"`, as of few rows
+        its network learns what sets batches apart.
     max_epochs : int or "auto", default="auto"
         Number of passes over the data. "auto" is 40 of at most 1000 rows, with the square of their number fewer of
-        more, and at least 8; with batches as many as visit 90,000 rows. Up to 2000 rows without batches it first tries
+        more, and at least 8; with batches 8 of more than 1000 rows. Up to 2000 rows without batches it first tries
         on four fifths of them whether the network gains on the others, without which the fit stays linear, as it does
         below 100 rows. A number trains the network in any case. With `init="random"`, "auto" visits 200,000 rows, in 8
         to 60 epochs, and takes at least 250 gradient steps.
@@ -212,10 +213,11 @@ class BetaVAE(VariationalEmbedding):
         deviations, else 0.
     encode_batch : bool, default=False
         Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
-        needs its batch.
+        needs its batch. If not, the encoder of up to 1000 rows stays linear with `max_epochs="auto"`, as of few rows
+        its network learns what sets batches apart.
     max_epochs : int or "auto", default="auto"
         Number of passes over the data. "auto" is 40 of at most 1000 rows, with the square of their number fewer of
-        more, and at least 8; with batches as many as visit 90,000 rows. Up to 2000 rows without batches it first tries
+        more, and at least 8; with batches 8 of more than 1000 rows. Up to 2000 rows without batches it first tries
         on four fifths of them whether the network gains on the others, without which the fit stays linear, as it does
         below 100 rows. A number trains the network in any case. With `init="random"`, "auto" visits 200,000 rows, in 8
         to 60 epochs, and takes at least 250 gradient steps.
@@ -352,10 +354,11 @@ class BetaVSC(VariationalEmbedding):
         deviations, else 0.
     encode_batch : bool, default=False
         Whether q(z|x) depends on the batches that `fit` is given, and not p(x|z) alone. Every transformed row then
-        needs its batch.
+        needs its batch. If not, the encoder of up to 1000 rows stays linear with `max_epochs="auto"`, as of few rows
+        its network learns what sets batches apart.
     max_epochs : int or "auto", default="auto"
         Number of passes over the data. "auto" is 40 of at most 1000 rows, with the square of their number fewer of
-        more, and at least 8; with batches as many as visit 90,000 rows. Up to 2000 rows without batches it first tries
+        more, and at least 8; with batches 8 of more than 1000 rows. Up to 2000 rows without batches it first tries
         on four fifths of them whether the network gains on the others, without which the fit stays linear, as it does
         below 100 rows. A number trains the network in any case. With `init="random"`, "auto" visits 200,000 rows, in 8
         to 60 epochs, and takes at least 250 gradient steps.

@@ -18,6 +18,8 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import pinvh
 
+from skvae.covariances import Whitened, covariance_of, inverse
+
 # Vectors that the iteration carries beyond those asked for, and its passes over the rows: first, and in each round.
 N_EXTRA = 10
 N_FIRST, N_NEXT = 5, 2
@@ -41,9 +43,6 @@ MIN_SHARE = 1e-12
 
 # Share by which elements of an axis that are equal but for rounding may differ.
 MAX_ROUNDING = 1e-6
-
-# Share of the longest direction in which covariates move the mean under which one is rounding.
-MIN_LENGTH = 1e-9
 
 # How much larger than the largest lambda of shuffled columns that of noise may be by chance, and the elements up to
 # which the columns are shuffled one by one.
@@ -117,51 +116,7 @@ def shrink(variances, edge):
     return np.where(above, (seen**2 - g) / np.where(above, seen + g, 1), 0.0)
 
 
-class Whitened:
-    """Y = (X - m) / sqrt(psi), of which only products are computed; m is the mean that the covariates let expect.
-
-    Parameters
-    ----------
-    X : {ndarray, CSR matrix} of shape (n_samples, D), float64
-    design : CSR matrix of shape (n_samples, 1 + C)
-        A constant, and the covariates.
-    effects : ndarray of shape (1 + C, D)
-        m is `design @ effects`.
-    weights : ndarray of shape (D,)
-        psi, or another variance of each feature.
-    keeps_effects : bool, default=True
-        Whether Y contains the directions in which the covariates move m.
-    """
-
-    def __init__(self, X, design, effects, weights, *, keeps_effects=True):
-        self.X = X
-        self.design = design
-        self.weights = np.sqrt(inverse(weights))
-        self.effects = effects * self.weights
-        self.left_out = None
-        if not keeps_effects and len(effects) > 1:
-            _, lengths, directions = np.linalg.svd(self.effects[1:], full_matrices=False)
-            self.left_out = directions[lengths > MIN_LENGTH * lengths[0]].T
-
-    def times(self, V):
-        """Return Y V."""
-        return self.X @ (self.weights[:, np.newaxis] * V) - self.design @ (self.effects @ V)
-
-    def transposed_times(self, U):
-        """Return Y' U."""
-        product = self.weights[:, np.newaxis] * (self.X.T @ U) - self.effects.T @ (self.design.T @ U)
-        return product if self.left_out is None else product - self.left_out @ (self.left_out.T @ product)
-
-    def leading(self, V, n_iter):
-        """Return lambda, (K,), and V, (D, K), after some iterations of the subspace that V spans."""
-        for _ in range(n_iter):
-            V, _ = np.linalg.qr(self.transposed_times(self.times(V)))
-        product = self.times(V)
-        variances, rotation = np.linalg.eigh(product.T @ product / max(1, self.X.shape[0]))
-        return np.maximum(variances[::-1], 0), V @ rotation[:, ::-1]
-
-
-def factor_analysis(X, covariates, n_components, *, floor=None, keeps_effects=False):
+def factor_analysis(X, covariates, groups, n_components, *, floor=None, keeps_effects=False):
     """Return the `FactorAxes` of rows.
 
     Parameters
@@ -169,6 +124,8 @@ def factor_analysis(X, covariates, n_components, *, floor=None, keeps_effects=Fa
     X : {ndarray, CSR matrix} of shape (n_samples, D)
     covariates : ndarray of shape (n_samples, C)
         Their effects on the mean are no part of the axes.
+    groups : ndarray of int of shape (n_samples,)
+        The axes are those that groups of rows share: see `SharedCovariance`.
     n_components : int
         J. FactorAxes beyond min(n_samples, D) are zero.
     floor : float >= 0, default=None
@@ -188,7 +145,8 @@ def factor_analysis(X, covariates, n_components, *, floor=None, keeps_effects=Fa
     left, V = variance, random_directions(X, n_components + N_EXTRA)
     for n_iter in (N_FIRST, *[N_NEXT] * N_ROUNDS):
         weights, noise = weigh(left, floor), np.maximum(left, floor)
-        variances, V = Whitened(X, design, effects, weights, keeps_effects=keeps_effects).leading(V, n_iter)
+        whitened = Whitened(X, design, effects, weights, keeps_effects=keeps_effects)
+        variances, V = covariance_of(whitened, groups, n_components).leading(V, n_iter)
         squares = np.square(V.T[:n_components])
         # the features are weighted by more than their noise, so that along an axis it is less than 1
         along = squares @ (noise * inverse(weights))
@@ -307,11 +265,6 @@ def shuffle_columns(X):
     shuffled = np.empty_like(X)
     np.put_along_axis(shuffled, rows, X, axis=0)
     return shuffled
-
-
-def inverse(values):
-    """Return 1 / values, 0 where they are 0: there is nothing to weigh."""
-    return np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
 
 
 def regress(X, codes, offsets, intercepts, mean, slope):

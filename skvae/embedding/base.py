@@ -20,7 +20,7 @@ from skvae.embedding.building import copy_net, start_net
 from skvae.embedding.diagnostics import set_learned, warn_of_fit, warn_of_late_steps
 from skvae.embedding.parameters import facts_of, with_plain_numbers
 from skvae.embedding.trained import TrainedEmbedding
-from skvae.embedding.trial import network_gain
+from skvae.embedding.trial import network_gain, trains_encoder
 from skvae.likelihoods import LIKELIHOODS
 from skvae.networks import ACTIVATIONS
 from skvae.rows.checks import check_rows, check_weights, check_widths
@@ -172,7 +172,7 @@ class BaseEmbedding(TrainedEmbedding):
             gain = network_gain(fitted, own_rows, device, processes)
             plan = plan if gain > 0 else plan.shortest()
             net = start_net(fitted, own_rows, plan.n_steps, device, processes)
-            net.module_.choose_parts(uses_network=gain > 0, frees_projection=rows.covariates.width > 0)
+            net.module_.choose_parts(uses_network=gain > 0, trains_encoder=trains_encoder(fitted, own_rows, processes))
             train(net, own_rows, plan, processes, held_out=held_out)
         set_learned(fitted, net, rows.covariates)
         # in one step, so that an error or interrupt before it leaves all as it was; parameters stay as they were given

@@ -9,6 +9,7 @@ import torch
 from skvae.embedding.building import start_net
 from skvae.objectives import elbo
 from skvae.rows.mapping import map_rows
+from skvae.training.plan import N_FEW
 from skvae.training.processes import OneProcess
 from skvae.training.session import train
 from skvae.training.start import sample_rows
@@ -28,6 +29,21 @@ def network_gain(estimator, rows, device, processes):
     return processes.add_up(torch.tensor(gain, dtype=torch.float64)).item()
 
 
+def trains_encoder(estimator, rows, processes):
+    """Return whether the network of the encoder is trained, and not that of the decoder alone.
+
+    Of few rows with covariates that it is not told of, it would learn what sets batches apart sooner than types.
+    """
+    n_visits = processes.add_up(torch.tensor(rows.n_visits)).item()
+    is_told = rows.covariates.width == 0 or estimator.encode_batch
+    return is_told or n_visits > N_FEW or is_asked(estimator)
+
+
+def is_asked(estimator):
+    """Return whether the user says how long to train, or that the network is all there is."""
+    return estimator.max_epochs != "auto" or estimator.max_steps is not None or estimator.init == "random"
+
+
 def try_network(estimator, rows, device, processes):
     """Return the same of this process.
 
@@ -35,8 +51,7 @@ def try_network(estimator, rows, device, processes):
     as far as they are not linear, or if the user says how long to train.
     """
     n_visits = processes.add_up(torch.tensor(rows.n_visits)).item()
-    is_asked = estimator.max_epochs != "auto" or estimator.max_steps is not None
-    if estimator.init == "random" or is_asked or n_visits > N_TRIED:
+    if is_asked(estimator) or n_visits > N_TRIED:
         return math.inf
     if n_visits < MIN_TRIED:
         return -math.inf
@@ -60,6 +75,6 @@ def try_network(estimator, rows, device, processes):
 def bounds(judge, seen, held_out, plan, device, *, uses_network=True):
     """Return the evidence lower bounds of rows held out, after training with or without the network."""
     net = start_net(judge, seen, plan.n_steps, device, OneProcess())
-    net.module_.choose_parts(uses_network=uses_network, frees_projection=False)
+    net.module_.choose_parts(uses_network=uses_network, trains_encoder=True)
     train(net, seen, plan, OneProcess())
     return map_rows(partial(elbo, net.module_), held_out, held_out.X.shape[1], device)

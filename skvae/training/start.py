@@ -48,6 +48,7 @@ def start(module, rows, processes, *, beta=1.0, noise_floor=None):
             axes = factor_analysis(
                 seen,
                 sample.inputs,
+                sample.covariates.groups(sample.encoded),
                 projection.n_components,
                 floor=noise_floor,
                 keeps_effects=module.encodes_covariates,

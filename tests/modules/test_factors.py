@@ -9,7 +9,7 @@ from skvae.supports import BINARY, COUNTS
 
 
 def analyse(X, n_components, floor=None):
-    return factor_analysis(X, np.empty((X.shape[0], 0)), n_components, floor=floor)
+    return factor_analysis(X, np.empty((X.shape[0], 0)), np.zeros(X.shape[0]), n_components, floor=floor)
 
 
 def test_the_axes_are_those_of_the_model_that_made_the_rows(linear):
