@@ -1,6 +1,6 @@
 """Novelty: how many cells of a type that was left out are found, and how many of the others are false alarms.
 
-`python benchmarks/novelty.py` prints the tables of docs/novelty.md in half an hour. PBMC 3k is read from the folder
+`python benchmarks/novelty.py` prints the tables of docs/novelty.md in ten minutes. PBMC 3k is read from the folder
 that SKVAE_DATA names, and two further sets of real cells from that of SKVAE_CELLS; sets that are not there are left
 out. `--quick` takes simulated cells alone, and few splits.
 """

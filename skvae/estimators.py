@@ -63,7 +63,7 @@ class AutoencoderEmbedding(BaseEmbedding):
         its network learns what sets batches apart.
     max_epochs : int or "auto", default="auto"
         Number of passes over the data. "auto" is 40 of at most 1000 rows, with the square of their number fewer of
-        more, and at least 8; with batches 8 of more than 1000 rows. Up to 2000 rows without batches it first tries
+        more, and at least 8; with batches as many as visit 90,000 rows. Up to 2000 rows without batches it first tries
         on four fifths of them whether the network gains on the others, without which the fit stays linear, as it does
         below 100 rows. A number trains the network in any case. With `init="random"`, "auto" visits 200,000 rows, in 8
         to 60 epochs, and takes at least 250 gradient steps.
@@ -217,7 +217,7 @@ class BetaVAE(VariationalEmbedding):
         its network learns what sets batches apart.
     max_epochs : int or "auto", default="auto"
         Number of passes over the data. "auto" is 40 of at most 1000 rows, with the square of their number fewer of
-        more, and at least 8; with batches 8 of more than 1000 rows. Up to 2000 rows without batches it first tries
+        more, and at least 8; with batches as many as visit 90,000 rows. Up to 2000 rows without batches it first tries
         on four fifths of them whether the network gains on the others, without which the fit stays linear, as it does
         below 100 rows. A number trains the network in any case. With `init="random"`, "auto" visits 200,000 rows, in 8
         to 60 epochs, and takes at least 250 gradient steps.
@@ -358,7 +358,7 @@ class BetaVSC(VariationalEmbedding):
         its network learns what sets batches apart.
     max_epochs : int or "auto", default="auto"
         Number of passes over the data. "auto" is 40 of at most 1000 rows, with the square of their number fewer of
-        more, and at least 8; with batches 8 of more than 1000 rows. Up to 2000 rows without batches it first tries
+        more, and at least 8; with batches as many as visit 90,000 rows. Up to 2000 rows without batches it first tries
         on four fifths of them whether the network gains on the others, without which the fit stays linear, as it does
         below 100 rows. A number trains the network in any case. With `init="random"`, "auto" visits 200,000 rows, in 8
         to 60 epochs, and takes at least 250 gradient steps.

@@ -3,11 +3,11 @@
 import math
 from dataclasses import dataclass, replace
 
-# `max_epochs="auto"`: bounds of the epochs, by `init`. `N_FEW` rows or fewer have the most; from a random start it is
-# as many as see `N_SEEN` rows, in at least so many gradient steps.
+# `max_epochs="auto"`: bounds of the epochs, by `init`. `N_FEW` rows or fewer have the most; with covariates, or from a
+# random start, it is as many as see `N_SEEN` rows, in at least so many gradient steps.
 MIN_EPOCHS, MAX_EPOCHS = 8, {"linear": 40, "random": 60}
 N_FEW = 1000
-N_SEEN, MIN_STEPS = 200_000, {"linear": 1, "random": 250}
+N_SEEN, MIN_STEPS = {"linear": 90_000, "random": 200_000}, {"linear": 1, "random": 250}
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,11 @@ class Plan:
 def choose_epochs(rows, steps_per_epoch, init):
     """Return what `max_epochs="auto"` means.
 
-    More epochs would fit the noise of few rows, and many rows need no more gradient steps, as a linear start leaves the
-    network little. With covariates, of more than few rows, the least: what sets batches apart would come back.
+    More epochs would fit the noise of few rows, and many rows need no more gradient steps. A linear start leaves the
+    network little, but for what sets batches apart, which is less linear than the types are.
     """
-    usual = N_SEEN // rows.n_visits
-    if init == "linear":
-        usual = 0 if has_many(rows) else round(MAX_EPOCHS[init] * (N_FEW / rows.n_visits) ** 2)
+    if init == "linear" and rows.covariates.width == 0:
+        usual = round(MAX_EPOCHS[init] * (N_FEW / rows.n_visits) ** 2)
+    else:
+        usual = N_SEEN[init] // rows.n_visits
     return max(MIN_EPOCHS, min(MAX_EPOCHS[init], usual), math.ceil(MIN_STEPS[init] / steps_per_epoch))
-
-
-def has_many(rows):
-    """Return whether rows have covariates, and are more than few."""
-    return rows.covariates.width > 0 and rows.n_visits > N_FEW

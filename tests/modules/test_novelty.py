@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from models import ESTIMATORS, SMALL
 from scipy import sparse
+from scipy.spatial.distance import mahalanobis
 from scipy.stats import betabinom, kstest, rankdata
 from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
@@ -19,9 +20,12 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import threadpool_limits
 
 from skvae import BetaVAE, BetaVSC, LogNormalizer, RowStore, VariableGeneSelector, make_single_cell_counts
-from skvae.novelty import FreedLikelihood, Neighborhood, NoveltyDetector, split_rows
+from skvae.novelty import NoveltyDetector
+from skvae.novelty.nonconformity import Clusters, FreedOfTotals, Neighborhood
+from skvae.novelty.rows import split_rows
 
 FAST = {"contamination": 0.2, "calibration": 0.3, "random_state": 0}
 CHECKED = {**FAST, "contamination": 0.3}  # some checks have ten rows
@@ -195,14 +199,14 @@ def test_a_p_value_that_equals_the_level_is_an_alarm():
     assert detector.predict(np.full((1, 6), 1e3)) == [-1]
 
 
-# The two scores
+# The scores
 
 
 def test_freed_likelihoods_depend_on_totals_neither_in_level_nor_in_spread():
     rng = np.random.default_rng(0)
     totals = rng.lognormal(7, 0.5, size=4000)
     log_likelihood = -3 * totals**0.8 + np.sqrt(totals) * rng.normal(size=4000)
-    freed = FreedLikelihood(totals, log_likelihood)(totals, log_likelihood)
+    freed = FreedOfTotals(totals, log_likelihood)(totals, log_likelihood)
     for quarter in np.array_split(np.argsort(totals), 4):
         assert abs(np.median(freed[quarter])) < 0.3 * freed.std()
         assert 0.7 < freed[quarter].std() / freed.std() < 1.4
@@ -211,7 +215,7 @@ def test_freed_likelihoods_depend_on_totals_neither_in_level_nor_in_spread():
 def test_rows_of_one_total_keep_the_order_of_their_likelihoods():
     rng = np.random.default_rng(0)
     totals, log_likelihood = np.full(50, 7.0), rng.normal(size=50)
-    freed = FreedLikelihood(totals, log_likelihood)(totals, log_likelihood)
+    freed = FreedOfTotals(totals, log_likelihood)(totals, log_likelihood)
     np.testing.assert_array_equal(np.argsort(freed), np.argsort(log_likelihood))
 
 
@@ -231,6 +235,50 @@ def test_a_neighborhood_compares_the_ten_nearest_with_theirs():
     np.testing.assert_allclose(neighborhood.own[3], Neighborhood(Z).own[3])
     assert isinstance(neighborhood.nearest, NearestNeighbors)
     assert neighborhood.own.min() > np.log(neighborhood.floor)
+
+
+def test_distances_to_clusters_are_those_of_mahalanobis_to_the_nearest():
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1], [7, 12])  # 19 rows have two clusters
+    points = rng.normal(size=(19, 3)) * [1, 3, 0.5] + 30 * label[:, np.newaxis]
+    new = rng.normal(size=(9, 3)) * [1, 3, 0.5] + rng.choice([-10, 0, 30, 50], size=(9, 1))
+    means = [points[label == k].mean(axis=0) for k in (0, 1)]
+    within = sum((points[label == k] - means[k]).T @ (points[label == k] - means[k]) for k in (0, 1)) / 19
+    inverse = np.linalg.inv(within + 0.02 * np.trace(within) / 3 * np.eye(3))
+    clusters = Clusters(points)
+    expected = [min(mahalanobis(row, mean, inverse) for mean in means) for row in new]
+    np.testing.assert_allclose(clusters(new), np.log(np.array(expected) + 1e-3))
+    # of a training row to the mean of the others of its cluster
+    for row in (3, 11):
+        others = points[(label == label[row]) & (np.arange(19) != row)].mean(axis=0)
+        np.testing.assert_allclose(clusters.own[row], np.log(mahalanobis(points[row], others, inverse) + 1e-3))
+
+
+def test_of_its_own_a_row_is_no_cluster():
+    points = np.random.default_rng(0).normal(size=(19, 2))
+    points[4] = 100
+    clusters = Clusters(points)
+    assert clusters.own[4] == clusters.own.max()
+    assert clusters(points[[4]]) == pytest.approx(np.log(1e-3))
+
+
+@pytest.mark.parametrize("noise", [0, 1e-14, 1e-3])
+@pytest.mark.parametrize("n_rows", [2, 9, 100])
+def test_rows_that_hardly_differ_have_clusters_too(noise, n_rows):
+    points = 1 + noise * np.random.default_rng(0).normal(size=(n_rows, 3))
+    clusters = Clusters(points)
+    assert np.isfinite(clusters.own).all()
+    near, far = clusters(np.array([[1, 1, 1], [3, 1, 1]]))
+    assert near < far
+
+
+def test_clusters_do_not_depend_on_the_number_of_threads():
+    points = np.random.default_rng(0).normal(size=(3000, 4))
+    means = []
+    for n_threads in (1, 2, 2):
+        with threadpool_limits(n_threads):
+            means.append(Clusters(points).means)
+    np.testing.assert_array_equal(means[1:], means[:1] * 2)
 
 
 def test_rows_are_split_by_share_in_each_group_and_all_used():

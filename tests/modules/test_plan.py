@@ -42,8 +42,8 @@ def test_by_default_there_are_40_epochs_of_1000_rows_and_with_their_square_fewer
     assert make(rows_of(n_rows)).n_epochs == expected
 
 
-@pytest.mark.parametrize(("n_rows", "n_epochs"), [(50, 40), (1000, 40), (1001, 8), (90_000, 8)])
-def test_with_batches_there_are_8_epochs_of_more_than_1000_rows(n_rows, n_epochs):
+@pytest.mark.parametrize(("n_rows", "n_epochs"), [(50, 40), (2250, 40), (4500, 20), (9000, 10), (90_000, 8)])
+def test_with_batches_the_epochs_visit_90_000_rows(n_rows, n_epochs):
     rows = rows_of(n_rows, covariates=Covariates({None: Levels(np.arange(2))}))
     assert make(rows).n_epochs == n_epochs
 

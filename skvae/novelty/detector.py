@@ -1,43 +1,19 @@
-"""Novelty: rows unlike those that a model has seen, with p-values that hold whatever the model."""
+"""The detector of novel rows: a part of the rows is kept from the model, and new rows are compared with it."""
 
-import math
-from inspect import signature
 from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from scipy import sparse
-from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
-from sklearn.linear_model import RidgeCV
-from sklearn.neighbors import NearestNeighbors
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import SplineTransformer, StandardScaler
-from sklearn.utils import Bunch, _safe_indexing, check_random_state, get_tags, indexable
+from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
-from sklearn.utils.validation import _num_samples, check_is_fitted, has_fit_parameter, validate_data
+from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
-from skvae.metrics import given
-from skvae.names import steps_of
-from skvae.rows.checks import check_is_matrix, check_structure
-from skvae.rows.columns import check_column, column_of, is_category, table_of
-from skvae.stores import find_store
+from skvae.novelty.models import check_model, fit_metadata, seen_by
+from skvae.novelty.nonconformity import Nonconformity
+from skvae.novelty.rows import check_numbers, find_groups, labels_of, learn_groups, matrix_of, split_rows, take
 from skvae.types import BatchLike, MatrixLike, RandomState
 from skvae.warn import without_warnings_of_names
-
-# Nearest training rows: the mean distance to them is that of a row, and theirs are what is usual around it.
-N_NEIGHBORS = 10
-
-# How much of what is usual around a row its distance is freed of: 0 compares distances, 1 ratios of densities. Ratios
-# find rare types beside dense ones, and lose those that lie where few rows are.
-LOCAL = 0.75
-
-# Weight of the distance beside the log-likelihood, which is noisier.
-WEIGHT = 3.0
-
-# Curves of the log-likelihood over the total of a row, straight beyond those that were seen; penalties to choose from.
-CURVE = {"n_knots": 4, "degree": 2, "extrapolation": "linear"}
-PENALTIES = np.logspace(-4, 2, 7)
 
 # Scores, whose unit is that of usual differences, that are no further apart are taken as equal: they may be of the same
 # row, computed beside other rows.
@@ -52,9 +28,11 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
     those of `fit`, its p-value is at most a with probability at most a, for every a, whatever the model and the data:
     it is conformal. How many novel rows are found depends on the model.
 
-    How unlike the others a row is, is told by two scores together, as either is blind to some types: its
-    log-likelihood, freed of its dependence on the total of the row; and its distance to the nearest rows in the latent
-    space, beside the distances that are usual there.
+    How unlike the others a row is, is told by three scores together, as each is blind to some types: its distance to
+    the nearest rows, beside the distances that are usual there; its distance to the nearest cluster of rows, beside the
+    spread within clusters; and its log-likelihood. The distances are in the latent space, with the log-likelihood as
+    one more dimension. Log-likelihoods, and distances to clusters, are freed of their dependence on the total of the
+    row.
 
     Parameters
     ----------
@@ -286,228 +264,3 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
             p_values[rows] = (1 + n_as_unlike) / (len(known) + 1)
             excess[rows] = np.maximum(scores[rows] - known[-1], 0)
         return p_values, excess
-
-
-# How unlike the others a row is
-
-
-class Nonconformity:
-    """How unlike the training rows a row is: larger is more unlike.
-
-    The sum of two scores, each in units of its differences among the training rows. A score counts little where it is
-    below the median, so that a row that is likely may be far from all others, and the other way round.
-
-    Parameters
-    ----------
-    training : Bunch
-        What `seen_by` returns of the training rows.
-    """
-
-    def __init__(self, training):
-        self.likelihood = FreedLikelihood(training.totals, training.log_likelihood)
-        self.neighborhood = Neighborhood(training.Z)
-        unlikely = -self.likelihood(training.totals, training.log_likelihood)
-        self.quantiles = [np.quantile(values, [0.5, 0.9]) for values in (unlikely, self.neighborhood.own)]
-
-    def __call__(self, rows):
-        scores = -self.likelihood(rows.totals, rows.log_likelihood), self.neighborhood(rows.Z)
-        unlikely, remote = (
-            np.logaddexp(0, 2 * (values - median) / (upper - median or 1))
-            for values, (median, upper) in zip(scores, self.quantiles, strict=True)
-        )
-        return unlikely + WEIGHT * remote
-
-
-class FreedLikelihood:
-    """Log-likelihoods freed of their dependence on the total of a row, in units of what is left at that total.
-
-    Parameters
-    ----------
-    totals : ndarray of shape (n_samples,)
-        Those of the training rows.
-    log_likelihood : ndarray of shape (n_samples,)
-    """
-
-    def __init__(self, totals, log_likelihood):
-        self.least = min(totals[totals > 0], default=1) / 2
-        sizes = self._sizes(totals)
-        self.level = fit_curve(sizes, log_likelihood)
-        left = np.abs(log_likelihood - self.level.predict(sizes))
-        self.spread = fit_curve(sizes, np.log(left + (1e-3 * left.mean() or 1)))
-
-    def _sizes(self, totals):
-        return np.log(np.maximum(totals, self.least))[:, np.newaxis]
-
-    def __call__(self, totals, log_likelihood):
-        sizes = self._sizes(totals)
-        return (log_likelihood - self.level.predict(sizes)) / np.exp(self.spread.predict(sizes))
-
-
-def fit_curve(sizes, values):
-    """Return a smooth regression of values on sizes, (n_samples, 1)."""
-    return make_pipeline(StandardScaler(), SplineTransformer(**CURVE), RidgeCV(PENALTIES)).fit(sizes, values)
-
-
-class Neighborhood:
-    """Logarithm of the distance to the nearest training rows in the latent space, beside those that are usual there.
-
-    Parameters
-    ----------
-    Z : ndarray of shape (n_samples, n_components)
-        The training rows, of which `own` has that to the others.
-    """
-
-    def __init__(self, Z):
-        self.nearest = NearestNeighbors(n_neighbors=min(N_NEIGHBORS, len(Z) - 1)).fit(Z)
-        distances, rows = self.nearest.kneighbors()
-        self.usual = distances.mean(axis=1)
-        self.floor = 1e-6 * self.usual.mean() or 1  # copies of a row have no distance
-        self.own = self._compare(distances, rows)
-
-    def _compare(self, distances, rows):
-        distance, usual = distances.mean(axis=1), self.usual[rows].mean(axis=1)
-        return np.log(distance + self.floor) - LOCAL * np.log(usual + self.floor)
-
-    def __call__(self, Z):
-        return self._compare(*self.nearest.kneighbors(Z))
-
-
-# Models
-
-
-def check_model(estimator):
-    """Raise a TypeError unless an estimator, or the last step of a pipeline, can be asked for both scores."""
-    model = steps_of(estimator)[-1]
-    missing = [name for name in ("score_samples", "transform") if not hasattr(model, name)]
-    if missing:
-        raise TypeError(
-            f"{model!r} has no {' and no '.join(missing)}; expected a model such as BetaVAE, or a pipeline that ends "
-            "in one."
-        )
-
-
-def fit_metadata(estimator, batch):
-    """Return how `fit` of an estimator, or of the steps of a pipeline, is handed the batch."""
-    steps = getattr(estimator, "steps", [(None, estimator)])
-    taking = [name for name, step in steps if has_fit_parameter(step, "batch")]
-    if batch is None or not taking:
-        return {}
-    is_routed = taking == [None] or get_config()["enable_metadata_routing"]
-    return {"batch": batch} if is_routed else {f"{name}__batch": batch for name in taking}
-
-
-def seen_by(estimator, X, batch):
-    """Return what the model, at the end of a fitted pipeline or alone, makes of rows, and their totals as it sees them.
-
-    These are `log_likelihood` and `totals`, of absolute values, (n_samples,), and `Z` (n_samples, n_components).
-    """
-    *before, model = steps_of(estimator)
-    for step in before:
-        X = call(step, "transform", X, batch)
-    log_likelihood, Z = (call(model, name, X, batch) for name in ("score_samples", "transform"))
-    return Bunch(
-        log_likelihood=np.asarray(log_likelihood, dtype=np.float64),
-        Z=np.asarray(Z, dtype=np.float64),
-        totals=totals_of(X),
-    )
-
-
-def call(step, name, X, batch):
-    """Call a method of a fitted step with X, and with the batch if it takes that and was fitted with one."""
-    method = getattr(step, name)
-    knows_batch = "batch" in signature(method).parameters and getattr(step, "batches_", batch) is not None
-    return method(X, **(given(batch=batch) if knows_batch else {}))
-
-
-def totals_of(X):
-    """Return the sum of absolute values of each row, (n_samples,)."""
-    X = X if sparse.issparse(X) else np.asarray(X, dtype=np.float64)
-    return np.asarray(abs(X).sum(axis=1, dtype=np.float64)).ravel()
-
-
-# Rows
-
-
-def matrix_of(X):
-    """Return rows that can be taken by their numbers; values are left to the model to check."""
-    check_is_matrix(X)
-    if find_store(X, maps=False) is not None:
-        raise TypeError(f"X is of the type {type(X).__name__}, a store; expected rows in memory, such as store[:].")
-    check_structure(X)
-    X = indexable(X)[0]
-    if len(np.shape(X)) != 2:
-        raise ValueError(
-            f"X has the shape {np.shape(X)}; expected samples and features. Reshape your data: X.reshape(1, -1) is a "
-            "single sample."
-        )
-    return X
-
-
-def take(X, batch, rows):
-    """Return some rows, and their batch."""
-    table = {} if batch is None else table_of(batch, "batch")[0]
-    taken = {name: _safe_indexing(column, rows) if np.ndim(column) else column for name, column in table.items()}
-    return _safe_indexing(X, rows), taken.get(None, taken or None)
-
-
-def labels_of(batch, X):
-    """Return the label of each row's batch, (n_samples,), or None without one: of a table those of all columns.
-
-    Measurements are no labels.
-    """
-    table = {} if batch is None else table_of(batch, "batch")[0]
-    columns = {
-        name: check_column(column, _num_samples(X), "batch" if name is None else column_of("batch", name))
-        for name, column in table.items()
-    }
-    labels = [column for name, column in columns.items() if column.dtype.kind != "f" or is_category(table[name])]
-    if len(labels) <= 1:
-        return labels[0] if labels else None
-    return np.array([", ".join(map(str, row)) for row in zip(*labels, strict=True)])
-
-
-def learn_groups(batch, n_rows):
-    """Return the labels of a batch, sorted, and the number of each row's; None and zeros without one."""
-    return (None, np.zeros(n_rows, dtype=int)) if batch is None else np.unique(batch, return_inverse=True)
-
-
-def find_groups(batch, batches, n_rows):
-    """Return the number of each row's batch among those of `fit`."""
-    if (batch is None) != (batches is None):
-        expected = "None, as in fit" if batches is None else f"one of {batches.tolist()} for each row, as in fit"
-        raise ValueError(f"batch is {'None' if batch is None else 'given'}; expected {expected}.")
-    if batches is None:
-        return np.zeros(n_rows, dtype=int)
-    unknown = sorted(set(batch.tolist()) - set(batches.tolist()), key=str)
-    if unknown:
-        raise ValueError(f"batch holds {unknown[:5]}; expected one of {batches.tolist()}, the batches of fit.")
-    return np.searchsorted(batches, batch)
-
-
-def split_rows(groups, share, rng):
-    """Return the numbers of the training rows and of the calibration rows, that share of each group."""
-    order = rng.permutation(len(groups))
-    is_calibration = np.zeros(len(groups), dtype=bool)
-    for group in np.unique(groups):
-        rows = order[groups[order] == group]
-        is_calibration[rows[: round(share * len(rows))]] = True
-    return np.flatnonzero(~is_calibration), np.flatnonzero(is_calibration)
-
-
-def check_numbers(training, calibration, batches, level):
-    """Raise a ValueError if a group has too few calibration rows for a level, or too few rows are left for training."""
-    needed = math.ceil(1 / level) - 1
-    for group in range(1 if batches is None else len(batches)):
-        n_rows = (calibration == group).sum()
-        if n_rows < needed:
-            where = "" if batches is None else f" in the batch {batches.tolist()[group]!r}"
-            raise ValueError(
-                f"there are {n_rows} calibration row(s){where} of {n_rows + (training == group).sum()} sample(s); "
-                f"expected {needed} or more for contamination == {level}: give more rows, or set calibration or "
-                "contamination larger."
-            )
-    if len(training) < 2:
-        raise ValueError(
-            f"there are {len(training)} training row(s) of {len(training) + len(calibration)} sample(s); expected 2 or "
-            "more: give more rows, or set calibration smaller."
-        )
