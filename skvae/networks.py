@@ -169,8 +169,8 @@ class Head(nn.Module):
 class Projection(nn.Module):
     """The linear part of an encoder, y = (x - m) A - c O', which the network adds to.
 
-    It is set before training, and kept unless there are covariates: moving it further would fit the noise of few rows,
-    and turn its axes.
+    It is set before training, and kept in `fit`: moving it further would fit the noise of few rows, and turn its axes.
+    `partial_fit` moves it, as it was found from the first chunk alone.
 
     Parameters
     ----------

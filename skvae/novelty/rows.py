@@ -7,7 +7,7 @@ from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.validation import _num_samples
 
 from skvae.rows.checks import check_is_matrix, check_structure
-from skvae.rows.columns import check_column, column_of, is_category, table_of
+from skvae.rows.columns import check_column, is_category, named, table_of
 from skvae.stores import find_store
 
 
@@ -39,10 +39,7 @@ def labels_of(batch, X):
     Measurements are no labels.
     """
     table = {} if batch is None else table_of(batch, "batch")[0]
-    columns = {
-        name: check_column(column, _num_samples(X), "batch" if name is None else column_of("batch", name))
-        for name, column in table.items()
-    }
+    columns = {name: check_column(column, _num_samples(X), named("batch", name)) for name, column in table.items()}
     labels = [column for name, column in columns.items() if column.dtype.kind != "f" or is_category(table[name])]
     if len(labels) <= 1:
         return labels[0] if labels else None

@@ -12,9 +12,9 @@ from skvae.maps import check_maps
 MISSING = ("NAType", "NaTType")
 
 
-def column_of(name, key):
-    """Return what messages call a column of a table."""
-    return f"{name}, the column {key!r},"
+def named(name, key):
+    """Return what messages call a column of a batch that they call `name`; a single one has no key."""
+    return name if key is None else f"{name}, the column {key!r},"
 
 
 def table_of(batch, name):
@@ -71,7 +71,7 @@ def shape_of(batch, name):
 def called(batch, name):
     """Return what messages call a `batch`, with the name of the column that it is, if it has one."""
     column = getattr(batch, "name", None)
-    return column_of(name, column) if isinstance(column, str) and column and "the column" not in name else name
+    return named(name, column) if isinstance(column, str) and column and "the column" not in name else name
 
 
 def check_column(batch, n_rows, name):

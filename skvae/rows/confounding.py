@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 
 from skvae.rows.bounds import minibatch_slices
-from skvae.rows.columns import column_of
+from skvae.rows.columns import named
 from skvae.warn import warn
 
 # Share of the largest eigenvalue below which one of the products of inputs is rounding.
@@ -20,7 +20,7 @@ def warn_of_columns(covariates, encoded):
     covariates : Covariates
     encoded : ndarray of shape (n_samples, n_columns)
     """
-    names = ["batch" if name is None else column_of("batch", name) for name in covariates.columns]
+    names = [named("batch", name) for name in covariates.columns]
     for name, kind, numbers in zip(names, covariates.columns.values(), encoded.T, strict=True):
         kind.warn_of(numbers, name)
     pairs = list(combinations(range(len(names)), 2))

@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from skvae.rows.columns import called, check_column, check_length, column_of, is_category, shape_of, table_of
+from skvae.rows.columns import called, check_column, check_length, is_category, named, shape_of, table_of
 from skvae.rows.kinds import ALL, is_all, kind_from_state, learn_kind
 from skvae.warn import warn
 
@@ -259,11 +259,6 @@ def learn_levels(levels, key):
     """Return what a column of a `batch` is whose levels are listed: one of labels, though they be fractions."""
     name = named("batches", key)
     return learn_kind(check_column(levels, np.size(levels), name), name, np.inf, is_category=True)
-
-
-def named(name, key):
-    """Return what messages call a column of a batch that they call `name`."""
-    return name if key is None else column_of(name, key)
 
 
 def listed_names(names):
