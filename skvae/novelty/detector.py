@@ -68,7 +68,6 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
     See Also
     --------
     skvae.elbo_scorer : Judges a model on held-out rows as a whole.
-    scipy.stats.false_discovery_control : Adjusts the p-values of many rows.
 
     Notes
     -----
@@ -76,7 +75,8 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
     as it is, and cannot be less than 1 / (n + 1). With batches they are those of the row's own batch alone, so that
     false alarms are as rare in each; without, a batch that is unlike the others may have more than its share. The
     probability is that over draws of the calibration rows and of the row: of one fit, the share of false alarms at
-    level a lies around a with a standard deviation of about sqrt(a (1 - a) / n).
+    level a lies around a with a standard deviation of about sqrt(a (1 - a) / n). SciPy's `false_discovery_control`
+    adjusts the p-values of many rows.
 
     The rows of `fit` are no new ones, which p-values are of, so that there is no `fit_predict`: as of scikit-learn's
     `LocalOutlierFactor(novelty=True)`.
