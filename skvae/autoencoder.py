@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from skvae.networks import wide_enough
+from skvae.nonnegative import NonnegativeLatent
 from skvae.sparse import drop, thin, totals
 
 # Share of the decoder's hidden features that a training step leaves out where a linear model stands beside them: the
@@ -99,7 +100,7 @@ class Autoencoder(nn.Module):
 
     def decode(self, z, c, generator=None):
         """Return what the likelihood sees, shape (B, H'); with a generator, hidden features with dropout."""
-        inputs = torch.cat([z.to_dense(), c], dim=1)
+        inputs = torch.cat([self.latent.decoded(z.to_dense()), c], dim=1)
         h = self.decoder(inputs) if self.uses_network else c.new_zeros(len(inputs), self.decoder.n_outputs)
         if self.projection is None or not self.decoder.layers:
             return h
@@ -107,6 +108,28 @@ class Autoencoder(nn.Module):
             h = thin(h, HIDDEN_DROPOUT, generator)
         missing = wide_enough(inputs.shape[1]) - inputs.shape[1]
         return torch.cat([h, inputs.new_zeros(len(inputs), missing), inputs], dim=1)
+
+    @property
+    def is_nonnegative(self):
+        """Whether codes and the loadings of a linear decoder are."""
+        return isinstance(self.latent, NonnegativeLatent)
+
+    def constrain(self, n_components):
+        """After a gradient step, move the loadings of J dimensions of a linear decoder to where they may be."""
+        if not self.decoder.layers:
+            with torch.no_grad():
+                self.latent.constrain(self.likelihood.output.weight[:, :n_components])
+
+    @property
+    def has_linear_decoder(self):
+        """Whether E[x|z], or its link, is linear in what the decoder sees of z."""
+        return not self.decoder.layers or (self.projection is not None and not self.uses_network)
+
+    def components(self, n_components, n_covariates):
+        """Return the slopes in each dimension of a code of E[x|z], or of its link, of a linear decoder, (J, D)."""
+        weight = self.likelihood.output.weight
+        last = weight.shape[1] - n_covariates
+        return (self.likelihood.scaled(weight[:, last - n_components : last]) / self.scale).T
 
     def code(self, q):
         """Return the mean of z in the units of a code, (B, J)."""

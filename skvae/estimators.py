@@ -12,6 +12,7 @@ from skvae import latents
 from skvae.embedding.base import BaseEmbedding
 from skvae.embedding.variational import VariationalEmbedding
 from skvae.networks import ACTIVATIONS
+from skvae.nonnegative import EvidenceGatedLatent
 from skvae.objectives import BetaELBO
 from skvae.types import BatchLike, MatrixLike, PathLike
 
@@ -46,9 +47,14 @@ class AutoencoderEmbedding(BaseEmbedding):
         (features of unlike units), 3 or 10 (many rare features) where the axes then stand half as far again above those
         of X with each column shuffled; with `init="random"` it is 0.1.
     hidden_layer_sizes : sequence of int, default=(128,)
-        Widths of the encoder's hidden layers; the decoder mirrors them. Empty for a linear model.
+        Widths of the encoder's hidden layers. Empty for a linear one.
     head_layer_sizes : sequence of int, default=()
-        Widths of further layers of the encoder, after the hidden ones; the decoder mirrors these too.
+        Widths of further layers of the encoder, after the hidden ones.
+    decoder_layer_sizes : sequence of int, default=None
+        Widths of the decoder's hidden layers; None mirrors those of the encoder. Empty for a linear decoder.
+    nonnegative : bool, default=False
+        Whether codes and loadings are not negative: a row uses a dimension or not, and features belong to it or not.
+        The decoder is then linear, and training starts at axes that are turned to where few are used at a time.
     activation : {"identity", "relu", "gelu", "silu", "tanh"}, default="gelu"
         Activation of the hidden layers.
     first_activation : str, default=None
@@ -78,9 +84,8 @@ class AutoencoderEmbedding(BaseEmbedding):
         Course of the step size: "cosine" rises over the first tenth of the steps and falls to 0 at the last.
     callbacks : list of skorch callbacks, default=None
         Loggers, `FitCheckpoint`, or with `learning_rate_schedule="constant"` skorch's `LRScheduler`, used as they are,
-        not copied. Those that monitor a value
-        have `train_loss`, and with `X_val` of `fit` also `validation`. skorch's checkpoint with `load_best` needs
-        `f_criterion=None`.
+        not copied. Those that monitor a value have `train_loss`, and with `X_val` of `fit` also `validation`. skorch's
+        checkpoint with `load_best` needs `f_criterion=None`.
     device : str, default="cpu"
         Where the network is trained and used, such as "cuda" or "cuda:1"; "auto" is the accelerator, if there is one.
     distributed : bool, default=False
@@ -200,9 +205,14 @@ class BetaVAE(VariationalEmbedding):
         (features of unlike units), 3 or 10 (many rare features) where the axes then stand half as far again above those
         of X with each column shuffled; with `init="random"` it is 0.1.
     hidden_layer_sizes : sequence of int, default=(128,)
-        Widths of the encoder's hidden layers; the decoder mirrors them. Empty for a linear model.
+        Widths of the encoder's hidden layers. Empty for a linear one.
     head_layer_sizes : sequence of int, default=()
-        Widths of further layers of the encoder, separate for each parameter of q(z|x); the decoder mirrors these too.
+        Widths of further layers of the encoder, separate for each parameter of q(z|x).
+    decoder_layer_sizes : sequence of int, default=None
+        Widths of the decoder's hidden layers; None mirrors those of the encoder. Empty for a linear decoder.
+    nonnegative : bool, default=False
+        Whether codes and loadings are not negative: a row uses a dimension or not, and features belong to it or not.
+        The decoder is then linear, and training starts at axes that are turned to where few are used at a time.
     activation : {"identity", "relu", "gelu", "silu", "tanh"}, default="gelu"
         Activation of the hidden layers.
     first_activation : str, default=None
@@ -232,9 +242,8 @@ class BetaVAE(VariationalEmbedding):
         Course of the step size: "cosine" rises over the first tenth of the steps and falls to 0 at the last.
     callbacks : list of skorch callbacks, default=None
         Loggers, `FitCheckpoint`, or with `learning_rate_schedule="constant"` skorch's `LRScheduler`, used as they are,
-        not copied. Those that monitor a value
-        have `train_loss`, and with `X_val` of `fit` also `validation`. skorch's checkpoint with `load_best` needs
-        `f_criterion=None`.
+        not copied. Those that monitor a value have `train_loss`, and with `X_val` of `fit` also `validation`. skorch's
+        checkpoint with `load_best` needs `f_criterion=None`.
     device : str, default="cpu"
         Where the network is trained and used, such as "cuda" or "cuda:1"; "auto" is the accelerator, if there is one.
     distributed : bool, default=False
@@ -341,9 +350,14 @@ class BetaVSC(VariationalEmbedding):
         (features of unlike units), 3 or 10 (many rare features) where the axes then stand half as far again above those
         of X with each column shuffled; with `init="random"` it is 0.1.
     hidden_layer_sizes : sequence of int, default=(128,)
-        Widths of the encoder's hidden layers; the decoder mirrors them. Empty for a linear model.
+        Widths of the encoder's hidden layers. Empty for a linear one.
     head_layer_sizes : sequence of int, default=()
-        Widths of further layers of the encoder, separate for each parameter of q(z|x); the decoder mirrors these too.
+        Widths of further layers of the encoder, separate for each parameter of q(z|x).
+    decoder_layer_sizes : sequence of int, default=None
+        Widths of the decoder's hidden layers; None mirrors those of the encoder. Empty for a linear decoder.
+    nonnegative : bool, default=False
+        Whether codes and loadings are not negative: a row uses a dimension or not, and features belong to it or not.
+        The decoder is then linear, and training starts at axes that are turned to where few are used at a time.
     activation : {"identity", "relu", "gelu", "silu", "tanh"}, default="gelu"
         Activation of the hidden layers.
     first_activation : str, default=None
@@ -373,9 +387,8 @@ class BetaVSC(VariationalEmbedding):
         Course of the step size: "cosine" rises over the first tenth of the steps and falls to 0 at the last.
     callbacks : list of skorch callbacks, default=None
         Loggers, `FitCheckpoint`, or with `learning_rate_schedule="constant"` skorch's `LRScheduler`, used as they are,
-        not copied. Those that monitor a value
-        have `train_loss`, and with `X_val` of `fit` also `validation`. skorch's checkpoint with `load_best` needs
-        `f_criterion=None`.
+        not copied. Those that monitor a value have `train_loss`, and with `X_val` of `fit` also `validation`. skorch's
+        checkpoint with `load_best` needs `f_criterion=None`.
     device : str, default="cpu"
         Where the network is trained and used, such as "cuda" or "cuda:1"; "auto" is the accelerator, if there is one.
     distributed : bool, default=False
@@ -455,7 +468,8 @@ class BetaVSC(VariationalEmbedding):
     }
 
     def _make_latent(self, head):
-        return latents.SpikeAndSlabLatent(head, self.alpha)
+        make = EvidenceGatedLatent if self.nonnegative else latents.SpikeAndSlabLatent
+        return make(head, self.alpha)
 
     def transform(
         self, X: MatrixLike, *, batch: BatchLike = None, out: np.ndarray | PathLike | None = None

@@ -6,7 +6,8 @@ or (B, J), and returns a posterior. Its other methods:
 - `start(strengths, beta)` makes q(z|x) that of a linear model alone, x = L z + noise, whose axes explain
   l2 = `strengths` (J,) in units of the noise: its optimum at a weight beta of the KL term. It returns the deviation
   that the mean of z is to have along each axis, (J,);
-- `sample_prior(u)`: z ~ p(z), (n, J), from u ~ U(0, 1) of shape (`n_uniforms`, n, J), where there is a prior.
+- `sample_prior(u)`: z ~ p(z), (n, J), from u ~ U(0, 1) of shape (`n_uniforms`, n, J), where there is a prior;
+- `decoded(z)` is what the decoder sees of z, and `constrain(loadings)` is called after each gradient step.
 
 The constructor's `head` makes, at each call, a new module from hidden features to one parameter of q, (B, H) -> (B, J).
 What it adds to a linear model's mean is measured in deviations of that model's posterior: an axis that explains much is
@@ -19,7 +20,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, relu
 from torch.quasirandom import SobolEngine
 
 # Slope c of the soft gate, sigmoid(c (eta + gamma - 1)), in `soft_gate`.
@@ -84,6 +85,10 @@ class Posterior:
         """Return log p(z_j) - log q(z_j|x), the weight of z in importance sampling."""
         raise NotImplementedError
 
+    def positive_part(self):
+        """Return E[max(0, z)], E[max(0, z)^2] and the probability that z > 0."""
+        raise NotImplementedError
+
     def bound(self, log_prob, n_samples):
         """Return the evidence lower bound, (B,), of a model whose log p(x|z), (B,), is a function of z."""
         return sum(map(log_prob, self.samples(n_samples))) / n_samples - self.kl().sum(dim=1)
@@ -110,6 +115,9 @@ class PointPosterior(Posterior):
 
     def mean(self):
         return self.z
+
+    def positive_part(self):
+        return relu(self.z), relu(self.z) ** 2, (self.z > 0).to(self.z)
 
     def kl(self):
         """Return -log p(z_j) for p(z_j) = N(0, 1), up to a constant."""
@@ -150,6 +158,9 @@ class GaussianPosterior(Posterior):
 
     def activation(self):
         return torch.ones_like(self.mu)
+
+    def positive_part(self):
+        return positive_gaussian(self.mu, self.logvar)
 
     def kl(self):
         return gaussian_kl(self.mu, self.logvar)
@@ -203,6 +214,10 @@ class SpikeAndSlabPosterior(Posterior):
     def activation(self):
         return torch.sigmoid(self.v)
 
+    def positive_part(self):
+        gamma = torch.sigmoid(self.v)
+        return tuple(gamma * part for part in positive_gaussian(self.mu, self.logvar))
+
     def kl(self):
         return spike_and_slab_kl(self.mu, self.logvar, self.v, self.alpha)
 
@@ -211,7 +226,18 @@ class SpikeAndSlabPosterior(Posterior):
         return torch.where(z == 0, math.log1p(-self.alpha) - logsigmoid(-self.v), slab)
 
 
-class PointLatent(nn.Module):
+class Latent(nn.Module):
+    """What a latent does where it does nothing else: see the top of this file."""
+
+    def decoded(self, z):
+        """Return what the decoder sees of z, of the shape of z: z itself."""
+        return z
+
+    def constrain(self, loadings):
+        """After a gradient step, move the loadings (D, J) of a linear decoder, in place, to where they may be."""
+
+
+class PointLatent(Latent):
     """z itself, the latent of an autoencoder.
 
     Parameters
@@ -235,7 +261,7 @@ class PointLatent(nn.Module):
         return torch.ones_like(strengths)  # a point has no prior to fall back to
 
 
-class GaussianLatent(nn.Module):
+class GaussianLatent(Latent):
     """A Gaussian posterior and a standard normal prior.
 
     Parameters
@@ -264,7 +290,7 @@ class GaussianLatent(nn.Module):
         return standard_normal(u[0])
 
 
-class SpikeAndSlabLatent(nn.Module):
+class SpikeAndSlabLatent(Latent):
     """The sparse posterior and prior of variational sparse coding (Tonolini et al. 2019).
 
     Parameters
@@ -285,7 +311,12 @@ class SpikeAndSlabLatent(nn.Module):
         self.alpha = alpha
 
     def forward(self, h, linear=0.0):
-        return SpikeAndSlabPosterior(self.mu(h) + linear, self.logvar(h), INITIAL_V + self.v(h), self.alpha)
+        mu, logvar = self.mu(h) + linear, self.logvar(h)
+        return SpikeAndSlabPosterior(mu, logvar, self.gate_start(mu, logvar) + self.v(h), self.alpha)
+
+    def gate_start(self, mu, logvar):
+        """Return the logits of gates, (B, J) or a number, from which training moves."""
+        return INITIAL_V
 
     def start(self, strengths, beta):
         """Open each gate as far as is best for rows of typical z.
@@ -324,6 +355,15 @@ def soft_gate(eta, gamma):
 def gaussian_kl(mu, logvar):
     """KL(N(mu, sigma^2) || N(0, 1)) = (mu^2 + sigma^2 - 1 - log sigma^2) / 2."""
     return (mu**2 + torch.exp(logvar) - 1 - logvar) / 2
+
+
+def positive_gaussian(mu, logvar):
+    """Return E[max(0, z)], E[max(0, z)^2] and the probability that z > 0, for z ~ N(mu, sigma^2)."""
+    sigma = torch.exp(logvar / 2)
+    above = torch.special.ndtr(mu / sigma)
+    density = sigma * torch.exp(-((mu / sigma) ** 2) / 2) / math.sqrt(2 * math.pi)
+    mean = (mu * above + density).clamp(min=0)
+    return mean, ((mu**2 + sigma**2) * above + mu * density).clamp(min=0), above
 
 
 def gaussian_log_weight(mu, logvar, z):

@@ -53,6 +53,8 @@ class BaseEmbedding(TrainedEmbedding):
     noise_floor: float | str = "auto"
     hidden_layer_sizes: Sequence[int] = (128,)
     head_layer_sizes: Sequence[int] = ()
+    decoder_layer_sizes: Sequence[int] | None = None
+    nonnegative: bool = False
     activation: str = "gelu"
     first_activation: str | None = None
     input_dropout: float | str = "auto"
@@ -75,6 +77,8 @@ class BaseEmbedding(TrainedEmbedding):
         "noise_floor": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "hidden_layer_sizes": ["array-like"],
         "head_layer_sizes": ["array-like"],
+        "decoder_layer_sizes": ["array-like", None],
+        "nonnegative": ["boolean"],
         "activation": [StrOptions(ACTIVATIONS.keys())],
         "first_activation": [StrOptions(ACTIVATIONS.keys()), None],
         "input_dropout": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
@@ -343,8 +347,13 @@ class BaseEmbedding(TrainedEmbedding):
     def _check_parameters(self):
         """Raise a ValueError for invalid parameters; return the device."""
         self._validate_params()
-        for name in ("hidden_layer_sizes", "head_layer_sizes"):
-            check_widths(name, getattr(self, name))
+        for name in ("hidden_layer_sizes", "head_layer_sizes", "decoder_layer_sizes"):
+            check_widths(name, getattr(self, name) or ())
+        if self.nonnegative and len(self.decoder_layer_sizes or ()):
+            raise ValueError(
+                f"decoder_layer_sizes == {self.decoder_layer_sizes!r}, must be None or empty with nonnegative=True: "
+                "the decoder is then linear."
+            )
         return find_device(self.device)
 
     def _plan(self, rows):

@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 
 from skvae.autoencoder import Autoencoder
 from skvae.likelihoods import LIKELIHOODS
+from skvae.nonnegative import NonnegativeLatent
 from skvae.networks import Head, Projection, Trunk, initialize, wide_enough
 from skvae.training.net import make_net
 from skvae.training.processes import find_device
@@ -29,19 +30,31 @@ def make_module(estimator, n_features, n_covariates):
     encoder = Trunk(n_features, shared, estimator.activation, estimator.first_activation, centered=True)
     n_hidden = encoder.n_outputs + n_covariates * estimator.encode_batch
     head = partial(Head, n_hidden, separate, estimator.activation, n_components)
-    decoder = Trunk(n_components + n_covariates, [*separate[::-1], *shared[::-1]], estimator.activation)
+    decoder = Trunk(n_components + n_covariates, decoder_widths(estimator), estimator.activation)
+    latent = estimator._make_latent(head)
     is_linear = estimator.init == "linear"
     beside = wide_enough(decoder.n_inputs) if is_linear and decoder.layers else 0
     likelihood = LIKELIHOODS[estimator.likelihood](decoder.n_outputs + beside, n_features)
     return Autoencoder(
         encoder,
-        estimator._make_latent(head),
+        NonnegativeLatent(latent) if estimator.nonnegative else latent,
         decoder,
         likelihood,
         input_dropout=estimator.input_dropout,
         encodes_covariates=bool(estimator.encode_batch),
         projection=Projection(n_features, n_components, n_covariates) if is_linear else None,
     )
+
+
+def decoder_widths(estimator):
+    """Return the widths of the decoder's hidden layers: as asked for, or else none or the mirror of the encoder's."""
+    if estimator.decoder_layer_sizes is not None:
+        widths = estimator.decoder_layer_sizes
+    elif estimator.nonnegative:
+        widths = ()
+    else:
+        widths = [*estimator.head_layer_sizes[::-1], *estimator.hidden_layer_sizes[::-1]]
+    return [int(width) for width in widths]
 
 
 def start_net(estimator, rows, n_steps, device, processes):
@@ -51,6 +64,7 @@ def start_net(estimator, rows, n_steps, device, processes):
     n_features, n_covariates = rows.X.shape[1], rows.covariates.width
     module = make_module(estimator, n_features, n_covariates)
     initialize(module, torch.Generator().manual_seed(init_seed))
+    module.constrain(int(estimator.n_components))
     noise_floor = None if estimator.noise_floor == "auto" else float(estimator.noise_floor)
     moments = start(module, rows, processes, beta=estimator._start_beta, noise_floor=noise_floor)
     params = estimator.get_params(deep=False)

@@ -80,26 +80,34 @@ def factor_model(axes, beta):
 def regression_model(axes, likelihood, seen, sample, offsets, beta):
     """Return a generalised linear model of the codes, those of noise shrunk as much as the axes are."""
     kept = np.minimum(1, axes.strengths() / np.maximum(axes.variances - 1, NOISE_KL))
-    n_rows = min(len(sample), N_REGRESSED, max(MIN_SAMPLE, MAX_ELEMENTS // seen.shape[1]))
-    few = np.linspace(0, len(sample) - 1, n_rows).astype(int)
-    inputs = sample.inputs[few]
-    codes = seen[few] @ axes.encoding - axes.mean @ axes.encoding
-    if inputs.shape[1]:
-        codes = codes - inputs @ offsets
-    X = sample.X[few].astype(np.float64)
-    loadings, intercepts, information, dispersions = regress(
-        X,
-        np.hstack([codes, inputs]),
-        likelihood.offsets(np.asarray(X.sum(axis=1)).reshape(-1, 1)),
-        likelihood.output.bias.detach().double().numpy(),
-        *likelihood.support.link,
-    )
+    codes = codes_of(axes, seen, sample, offsets)
+    loadings, intercepts, information, dispersions = regress_on(codes, likelihood, sample)
     n_components = codes.shape[1]
     natural = np.maximum(information[:n_components] * kept, 2 * NOISE_KL)
     strengths = np.maximum(natural + 1 - beta, 2 * NOISE_KL)
     effects = loadings[:, n_components:].T
     loadings = loadings[:, :n_components] * np.sqrt(kept * strengths / natural)
     return LinearModel(loadings, intercepts, effects, dispersions, strengths, 1.0)
+
+
+def codes_of(axes, seen, sample, offsets):
+    """Return the codes of the rows along the axes, (n_samples, J), that of what the encoder sees of them."""
+    codes = np.asarray(seen @ axes.encoding) - axes.mean @ axes.encoding
+    return codes - sample.inputs @ offsets if len(offsets) else codes
+
+
+def regress_on(codes, likelihood, sample):
+    """Return what `regress` finds for some of the rows, evenly spread, with their codes and covariates."""
+    n_rows = min(len(sample), N_REGRESSED, max(MIN_SAMPLE, MAX_ELEMENTS // sample.X.shape[1]))
+    few = np.linspace(0, len(sample) - 1, n_rows).astype(int)
+    X = sample.X[few].astype(np.float64)
+    return regress(
+        X,
+        np.hstack([codes[few], sample.inputs[few]]),
+        likelihood.offsets(np.asarray(X.sum(axis=1)).reshape(-1, 1)),
+        likelihood.output.bias.detach().double().numpy(),
+        *likelihood.support.link,
+    )
 
 
 def start_projection(projection, axes, spread, offsets, deviations):

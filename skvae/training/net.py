@@ -121,6 +121,7 @@ class Net(NeuralNet):
         (loss * self.session.loss_share).backward()
         self.notify("on_grad_computed", named_parameters=self.module_.named_parameters(), batch=batch, training=True)
         self.optimizer_.step()
+        self.module_.constrain(kl.shape[1])
         self.n_steps_ += 1
         terms = torch.stack([loss, -log_prob.mean(), kl.sum(dim=1).mean()])
         terms = torch.cat([terms, kl.mean(dim=0)]).detach().double()

@@ -12,6 +12,7 @@ from skvae.rows.rows import stack_rows
 from skvae.sparse import entries, sum_entries, to_scipy
 from skvae.state import one_blas_thread
 from skvae.training.linear import MIN_SAMPLE, start_linear
+from skvae.training.programs import start_programs
 
 # Rows from which the linear model is found, and the elements that they may have unless they are few.
 MAX_SAMPLE, MAX_ELEMENTS = 20_000, 2**23
@@ -61,7 +62,8 @@ def start(module, rows, processes, *, beta=1.0, noise_floor=None):
     module.encoder.start(mean, variance)
     if projection is not None:
         with one_blas_thread():
-            start_linear(module, axes, seen, sample, beta)
+            begin = start_programs if module.is_nonnegative else start_linear
+            begin(module, axes, seen, sample, beta)
     if module.input_dropout == "auto":
         # Measured by held-out ELBO: sparse rows gain, dense ones lose. Dropping large means would be a loud noise.
         gains = n_nonzero <= MAX_NONZERO * moments.weight * len(mean) and not is_offset(mean, variance)
