@@ -36,10 +36,21 @@ class Autoencoder(nn.Module):
         Whether the latent sees c beside the encoder's features, (B, H + C).
     projection : Projection, default=None
         Adds to the location of q(z|x); the likelihood then sees z and c beside the decoder's features, (B, H' + J + C).
+    prior : MixturePrior, default=None
+        Of a model that has been trained; none of an autoencoder whose latent is a point.
     """
 
     def __init__(
-        self, encoder, latent, decoder, likelihood, *, input_dropout=0.0, encodes_covariates=False, projection=None
+        self,
+        encoder,
+        latent,
+        decoder,
+        likelihood,
+        *,
+        input_dropout=0.0,
+        encodes_covariates=False,
+        projection=None,
+        prior=None,
     ):
         super().__init__()
         self.encoder = encoder
@@ -49,6 +60,7 @@ class Autoencoder(nn.Module):
         self.input_dropout = input_dropout
         self.encodes_covariates = encodes_covariates
         self.projection = projection
+        self.prior = prior
         self.uses_network = True
 
     @property

@@ -6,7 +6,6 @@ or (B, J), and returns a posterior. Its other methods:
 - `start(strengths, beta)` makes q(z|x) that of a linear model alone, x = L z + noise, whose axes explain
   l2 = `strengths` (J,) in units of the noise: its optimum at a weight beta of the KL term. It returns the deviation
   that the mean of z is to have along each axis, (J,);
-- `sample_prior(u)`: z ~ p(z), (n, J), from u ~ U(0, 1) of shape (`n_uniforms`, n, J), where there is a prior;
 - `decoded(z)` is what the decoder sees of z, and `constrain(loadings)` is called after each gradient step.
 
 The constructor's `head` makes, at each call, a new module from hidden features to one parameter of q, (B, H) -> (B, J).
@@ -81,8 +80,8 @@ class Posterior:
         """Return KL(q(z_j|x) || p(z_j))."""
         raise NotImplementedError
 
-    def log_weight(self, z):
-        """Return log p(z_j) - log q(z_j|x), the weight of z in importance sampling."""
+    def log_prob(self, z):
+        """Return log q(z_j|x)."""
         raise NotImplementedError
 
     def positive_part(self):
@@ -165,8 +164,8 @@ class GaussianPosterior(Posterior):
     def kl(self):
         return gaussian_kl(self.mu, self.logvar)
 
-    def log_weight(self, z):
-        return gaussian_log_weight(self.mu, self.logvar, z)
+    def log_prob(self, z):
+        return gaussian_log_prob(self.mu, self.logvar, z)
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,9 +220,9 @@ class SpikeAndSlabPosterior(Posterior):
     def kl(self):
         return spike_and_slab_kl(self.mu, self.logvar, self.v, self.alpha)
 
-    def log_weight(self, z):
-        slab = math.log(self.alpha) - logsigmoid(self.v) + gaussian_log_weight(self.mu, self.logvar, z)
-        return torch.where(z == 0, math.log1p(-self.alpha) - logsigmoid(-self.v), slab)
+    def log_prob(self, z):
+        slab = logsigmoid(self.v) + gaussian_log_prob(self.mu, self.logvar, z)
+        return torch.where(z == 0, logsigmoid(-self.v), slab)
 
 
 class Latent(nn.Module):
@@ -286,9 +285,6 @@ class GaussianLatent(Latent):
         self.logvar.start(logvar)
         return torch.sqrt(1 - torch.exp(logvar))
 
-    def sample_prior(self, u):
-        return standard_normal(u[0])
-
 
 class SpikeAndSlabLatent(Latent):
     """The sparse posterior and prior of variational sparse coding (Tonolini et al. 2019).
@@ -331,9 +327,6 @@ class SpikeAndSlabLatent(Latent):
         self.v.start(best.clamp(0.0, MAX_V - INITIAL_V))
         return torch.sqrt(1 - torch.exp(logvar))
 
-    def sample_prior(self, u):
-        return (u[1] < self.alpha) * standard_normal(u[0])
-
 
 def posterior_logvar(strengths, beta):
     """Return log(beta / (beta + l2)), the variance of z given x in a linear model."""
@@ -366,9 +359,9 @@ def positive_gaussian(mu, logvar):
     return mean, ((mu**2 + sigma**2) * above + mu * density).clamp(min=0), above
 
 
-def gaussian_log_weight(mu, logvar, z):
-    """Return log N(z; 0, 1) - log N(z; mu, sigma^2)."""
-    return ((z - mu) ** 2 / torch.exp(logvar) + logvar - z**2) / 2
+def gaussian_log_prob(mu, logvar, z):
+    """Return log N(z; mu, sigma^2)."""
+    return -((z - mu) ** 2 / torch.exp(logvar) + logvar + math.log(2 * math.pi)) / 2
 
 
 def spike_and_slab_kl(mu, logvar, v, alpha):

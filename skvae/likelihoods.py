@@ -110,6 +110,10 @@ class Likelihood(nn.Module):
             self.output.weight[:, self.output.in_features - loadings.shape[1] :] = loadings
             self.output.bias.copy_(intercepts)
 
+    def scaled(self, loadings):
+        """Return the slopes of the mean of x, or of its link, in units of x, of some columns of `output`, (D, K)."""
+        return loadings
+
     def log_prob(self, h, x):
         """Return log p(x|z), (B,), summed over the features of x (B, D), from the hidden features h (B, H)."""
         raise NotImplementedError
@@ -122,8 +126,8 @@ class Likelihood(nn.Module):
         """Return E[x|z] without technical zeros (the dropout of "zinb"), shape (B, D); see `mean`."""
         return self.mean(h, total)
 
-    def sample(self, h, random_state):
-        """Return x ~ p(x|z), an ndarray (B, D), drawn with a RandomState."""
+    def sample(self, h, random_state, total=None):
+        """Return x ~ p(x|z), an ndarray (B, D), drawn with numpy's RandomState or Generator; totals as in `mean`."""
         raise NotImplementedError
 
 
@@ -191,6 +195,9 @@ class Gaussian(Likelihood):
     def start_linear(self, loadings, intercepts):
         super().start_linear(loadings / self.spread[:, None], intercepts / self.spread)
 
+    def scaled(self, loadings):
+        return self.units[:, None] * loadings
+
     def relative_variance(self):
         """Return (sigma_d / u_d)^2, shape (D,)."""
         return torch.exp(self.logvar) + self.floor
@@ -208,7 +215,7 @@ class Gaussian(Likelihood):
     def mean(self, h, total=None):
         return self.units * self.x_hat(h)
 
-    def sample(self, h, random_state):
+    def sample(self, h, random_state, total=None):
         return random_state.normal(self.mean(h).numpy(force=True), self.variance().sqrt().numpy(force=True))
 
 
@@ -236,6 +243,9 @@ class UnitGaussian(Likelihood):
     def start(self, mean, variance):
         self.x_hat.start(mean / self.unit, variance / self.unit**2)
 
+    def scaled(self, loadings):
+        return self.unit * loadings
+
     def log_prob(self, h, x):
         error = self.unit**2 * self.x_hat.squared_error(h, self.encoder_input(x))
         return -(error + x.shape[1] * math.log(2 * math.pi)) / 2
@@ -243,7 +253,7 @@ class UnitGaussian(Likelihood):
     def mean(self, h, total=None):
         return self.unit * self.x_hat(h)
 
-    def sample(self, h, random_state):
+    def sample(self, h, random_state, total=None):
         return random_state.normal(self.mean(h).numpy(force=True))
 
 
@@ -289,8 +299,8 @@ class Poisson(WithTotal):
     def mean(self, h, total=None):
         return self.proportions.mean(h, total)
 
-    def sample(self, h, random_state):
-        return random_state.poisson(self.mean(h).numpy(force=True))
+    def sample(self, h, random_state, total=None):
+        return random_state.poisson(self.mean(h, total).numpy(force=True))
 
 
 class NegativeBinomial(WithTotal):
@@ -340,11 +350,11 @@ class NegativeBinomial(WithTotal):
     def mean(self, h, total=None):
         return self.proportions.mean(h, total)
 
-    def sample(self, h, random_state):
+    def sample(self, h, random_state, total=None):
         theta = self.log_theta.exp().numpy(force=True)
         # a Poisson distribution whose rate has a gamma distribution
-        rate = self.mean(h).numpy(force=True) / theta * random_state.standard_gamma(theta, size=(len(h), len(theta)))
-        return random_state.poisson(rate)
+        gamma = random_state.standard_gamma(theta, size=(len(h), len(theta)))
+        return random_state.poisson(self.mean(h, total).numpy(force=True) / theta * gamma)
 
 
 class ZeroInflatedNegativeBinomial(WithTotal):
@@ -388,9 +398,9 @@ class ZeroInflatedNegativeBinomial(WithTotal):
     def denoised(self, h, total=None):
         return self.counts.mean(h, total)
 
-    def sample(self, h, random_state):
+    def sample(self, h, random_state, total=None):
         dropout = torch.sigmoid(self.dropout(h)).numpy(force=True)
-        return self.counts.sample(h, random_state) * (random_state.uniform(size=dropout.shape) > dropout)
+        return self.counts.sample(h, random_state, total) * (random_state.uniform(size=dropout.shape) > dropout)
 
 
 class Bernoulli(WithTotal):
@@ -422,8 +432,8 @@ class Bernoulli(WithTotal):
         logits = self.logits(h)
         return torch.sigmoid(logits if total is None else logits + torch.log(total / self.unit))
 
-    def sample(self, h, random_state):
-        return random_state.binomial(1, self.mean(h).numpy(force=True))
+    def sample(self, h, random_state, total=None):
+        return random_state.binomial(1, self.mean(h, total).numpy(force=True))
 
 
 class LinearMean(Linear):

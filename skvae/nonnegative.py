@@ -54,8 +54,8 @@ class RectifiedPosterior(Posterior):
     def kl(self):
         return self.q.kl()
 
-    def log_weight(self, z):
-        return self.q.log_weight(z)
+    def log_prob(self, z):
+        return self.q.log_prob(z)
 
     def bound(self, log_prob, n_samples):
         return self.q.bound(log_prob, n_samples)
@@ -82,9 +82,6 @@ class NonnegativeLatent(Latent):
 
     def start(self, strengths, beta):
         return self.latent.start(strengths, beta)
-
-    def sample_prior(self, u):
-        return self.latent.sample_prior(u)
 
     def decoded(self, z):
         return torch.where(z < 0, 0, z)  # with a slope at 0, where a closed gate has to learn that it should open

@@ -43,7 +43,7 @@ class BetaELBO:
 
 
 def importance_weighted(module, x, c, n_samples):
-    """Return log (1/K) sum_k p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x), of each row of x, shape (B,).
+    """Return log (1/K) sum_k p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x), of each row of x, (B,), for the model's prior.
 
     A lower bound of log p(x) in expectation, tighter than the ELBO and tight as K grows (Burda et al. 2016,
     arXiv:1509.00519).
@@ -61,7 +61,8 @@ def importance_weighted(module, x, c, n_samples):
     q = module.encode(x, c)
     total = torch.full_like(q.mean()[:, 0], -torch.inf)
     for z in q.samples(n_samples):
-        total = torch.logaddexp(total, module.log_prob(x, c, z) + q.log_weight(z).sum(dim=1))
+        weight = module.prior.log_prob(z) - q.log_prob(z).sum(dim=1)
+        total = torch.logaddexp(total, module.log_prob(x, c, z) + weight)
     return total - math.log(n_samples)
 
 

@@ -103,6 +103,13 @@ class BaseEmbedding(TrainedEmbedding):
     def _make_objective(self, n_steps):
         """Return the objective of a run of `n_steps` gradient steps."""
 
+    def _make_prior(self, n_components):
+        """Return the prior of J dimensions that a trained model has, untrained; None where there is none."""
+        return None
+
+    def _learn_prior(self, net, rows, processes):
+        """After training, fit the prior to what the rows use, if there is one."""
+
     @property
     @abstractmethod
     def _start_beta(self):
@@ -178,6 +185,7 @@ class BaseEmbedding(TrainedEmbedding):
             net = start_net(fitted, own_rows, plan.n_steps, device, processes)
             net.module_.choose_parts(uses_network=gain > 0, trains_encoder=trains_encoder(fitted, own_rows, processes))
             train(net, own_rows, plan, processes, held_out=held_out)
+            fitted._learn_prior(net, own_rows, processes)
         set_learned(fitted, net, rows.covariates)
         # in one step, so that an error or interrupt before it leaves all as it was; parameters stay as they were given
         self.__dict__ = {**vars(fitted), **self.get_params(deep=False)}
@@ -247,6 +255,7 @@ class BaseEmbedding(TrainedEmbedding):
                 net = copy_net(fitted, self.net_, fitted.verbose if processes.index == 0 else 0)
             warn_of_late_steps(net)
             train(net, own_rows, plan, processes)
+            fitted._learn_prior(net, own_rows, processes)
         set_learned(fitted, net, rows.covariates)
         self.__dict__ = {**vars(fitted), **self.get_params(deep=False)}  # see fit
         return self

@@ -43,6 +43,7 @@ def make_module(estimator, n_features, n_covariates):
         input_dropout=estimator.input_dropout,
         encodes_covariates=bool(estimator.encode_batch),
         projection=Projection(n_features, n_components, n_covariates) if is_linear else None,
+        prior=estimator._make_prior(n_components),
     )
 
 

@@ -22,7 +22,7 @@ from skvae.rows.checks import FLOATS, check_feature_names, check_is_matrix, chec
 from skvae.rows.covariates import Covariates
 from skvae.rows.mapping import move
 from skvae.rows.rows import Rows
-from skvae.state import training_state
+from skvae.state import training_state, usual_state
 from skvae.types import BatchLike, MatrixLike, Names, PathLike
 
 
@@ -182,6 +182,24 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         scores = self.score_samples(X, batch=batch).astype(np.float64)
         return float(np.average(scores, weights=None if sample_weight is None else check_shares(sample_weight, scores)))
+
+    @property
+    def components_(self) -> np.ndarray:
+        """The loadings of a linear decoder, (n_components, n_features): the slopes of E[x|z] in each dimension of Z.
+
+        Of counts they are those of the logarithms of the rates, up to a constant of each dimension, and of
+        "bernoulli" those of the logits. Only there where the decoder is linear: with `decoder_layer_sizes=()`,
+        `nonnegative=True`, or where the network was left out.
+        """
+        check_is_fitted(self)
+        module = self.net_.module_
+        if not module.has_linear_decoder:
+            raise AttributeError(
+                "components_: the decoder is not linear; expected decoder_layer_sizes=(), or use component_features."
+            )
+        with usual_state(), torch.inference_mode():
+            found = module.components(self._n_features_out, self._covariates.width)
+        return found.numpy(force=True).astype(np.float64)
 
     def component_features(
         self, X: MatrixLike, n_top: int = 10, *, batch: BatchLike = None, feature_names: Names = None

@@ -209,10 +209,14 @@ def test_the_moments_of_the_posterior_are_those_of_its_samples(latent):
 
 
 @every_distribution
-def test_the_mean_log_weight_of_samples_is_minus_the_kl(latent):
+def test_the_mean_log_ratio_of_prior_and_posterior_of_samples_is_minus_the_kl(latent):
     q = posterior_of(latent, **OF_TWO)
     n = 200_000
-    weights = q.log_weight(q.sample(uniforms(q, n, 2)))
+    z = q.sample(uniforms(q, n, 2))
+    log_prior = torch.from_numpy(scipy.stats.norm.logpdf(z.detach()))
+    if isinstance(q, SpikeAndSlabPosterior):
+        log_prior = torch.where(z == 0, math.log1p(-q.alpha), math.log(q.alpha) + log_prior)
+    weights = log_prior - q.log_prob(z)
     standard_error = weights.std(dim=0) / n**0.5
     assert ((weights.mean(dim=0) + q.kl()[0]).abs() < 4 * standard_error).all()
 
@@ -247,11 +251,14 @@ def test_a_posterior_has_a_shape_and_adds_what_a_linear_model_gives(latent):
         assert torch.equal(getattr(moved, name), getattr(q, name))
 
 
-@pytest.mark.parametrize(("latent", "active"), [(DISTRIBUTIONS[0], 1.0), (DISTRIBUTIONS[1], 0.3)])
-def test_samples_of_the_prior_are_standard_normal_where_they_are_active(latent, active):
-    z = latent.sample_prior(uniforms(latent, 20_000, 2)).numpy()
-    assert np.mean(z != 0) == pytest.approx(active, abs=0.01)
-    assert scipy.stats.kstest(z[z != 0], "norm").pvalue > 1e-3
+@every_distribution
+def test_the_moments_of_the_positive_part_are_those_of_samples(latent):
+    q = posterior_of(latent, **OF_TWO)
+    z = q.sample(uniforms(q, 200_000, 2)).clamp(min=0)
+    mean, square, probability = (part[0] for part in q.positive_part())
+    torch.testing.assert_close(mean, z.mean(dim=0), rtol=0.02, atol=1e-3)
+    torch.testing.assert_close(square, (z**2).mean(dim=0), rtol=0.02, atol=1e-3)
+    torch.testing.assert_close(probability, (z > 0).double().mean(dim=0), rtol=0.02, atol=1e-3)
 
 
 def test_the_sparse_code_is_mu_where_the_dimension_is_more_likely_active():

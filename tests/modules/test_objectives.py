@@ -15,6 +15,7 @@ from skvae.latents import GaussianLatent
 from skvae.likelihoods import Gaussian
 from skvae.networks import Trunk
 from skvae.objectives import BetaELBO, elbo, importance_weighted
+from skvae.priors import MixturePrior
 
 LOG_PROB = torch.tensor([-1.0, -3.0])
 KL = torch.tensor([[1.0, 0.5], [0.0, 2.5]])
@@ -41,6 +42,7 @@ def linear_gaussian_model(loadings, offset):
         GaussianLatent(lambda: nn.Linear(n_features, n_components)),
         Trunk(n_components, (), "identity"),
         Gaussian(n_components, n_features),
+        prior=MixturePrior(n_components),
     ).double()
     precision = 1 + (loadings**2).sum(dim=0)
     with torch.no_grad():
@@ -103,6 +105,25 @@ def test_the_importance_weighted_bound_of_another_posterior_grows_to_the_log_lik
     bounds = [importance_weighted(model, x, c, k).detach().numpy().mean() for k in (1, 16, 256, 4096)]
     assert elbo(model, x, c).detach().numpy().mean() < bounds[1] < bounds[2] < exact.mean() + 0.02
     assert bounds[3] == pytest.approx(exact.mean(), abs=0.02)
+
+
+def test_under_a_mixture_it_is_a_bound_that_is_tight(linear_gaussian):
+    model, x, _ = linear_gaussian
+    prior, likelihood = model.prior, model.likelihood
+    with torch.no_grad():
+        prior.weights[:2] = torch.tensor([0.3, 0.7])
+        prior.means[:2] = torch.tensor([[1.0, -0.5], [-0.4, 0.2]])
+        prior.variances[:2] = torch.tensor([[0.5, 0.2], [0.8, 1.5]])
+    W, b = likelihood.x_hat.weight.detach().numpy(), likelihood.x_hat.bias.detach().numpy()
+    noise = np.diag(likelihood.variance().detach().numpy())
+    kinds = zip(prior.weights[:2].numpy(), prior.means.numpy(), prior.variances.numpy(), strict=False)
+    exact = np.log(
+        sum(w * scipy.stats.multivariate_normal(b + W @ m, W @ np.diag(v) @ W.T + noise).pdf(x) for w, m, v in kinds)
+    )
+    c = none(x)
+    bounds = [importance_weighted(model, x, c, k).detach().numpy().mean() for k in (1, 16, 4096)]
+    assert bounds[0] < bounds[1] < exact.mean() + 0.02
+    assert bounds[2] == pytest.approx(exact.mean(), abs=0.02)
 
 
 # Of fitted estimators
