@@ -15,7 +15,6 @@ known that much better.
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -42,8 +41,10 @@ SAMPLES_SEED = 0
 class Posterior:
     """q(z|x) of a minibatch, whose methods return tensors (B, J) where nothing else is said."""
 
-    # uniform numbers that `sample` takes for each dimension of z
-    n_uniforms: ClassVar[int]
+    @property
+    def n_uniforms(self) -> int:
+        """Uniform numbers that `sample` takes for each dimension of z."""
+        raise NotImplementedError
 
     @property
     def shape(self):
@@ -82,6 +83,10 @@ class Posterior:
 
     def log_prob(self, z):
         """Return log q(z_j|x)."""
+        raise NotImplementedError
+
+    def sparse_code(self):
+        """Return a code of which many elements may be zero, where z may be zero."""
         raise NotImplementedError
 
     def positive_part(self):
@@ -269,8 +274,6 @@ class GaussianLatent(Latent):
         Makes the modules of mu and logvar = log sigma^2.
     """
 
-    n_uniforms = GaussianPosterior.n_uniforms
-
     def __init__(self, head):
         super().__init__()
         self.mu = head()
@@ -296,8 +299,6 @@ class SpikeAndSlabLatent(Latent):
     alpha : float in (0, 1)
         Prior probability that a dimension is active. Smaller is sparser.
     """
-
-    n_uniforms = SpikeAndSlabPosterior.n_uniforms
 
     def __init__(self, head, alpha):
         super().__init__()

@@ -11,16 +11,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from skvae.networks import Linear
-from skvae.sparse import MIN_TOTAL, at_entries, entries, power_sums, squared_error, sum_entries, totals, with_entries
+from skvae.numerics import is_offset, log1p_exp, log_coefficient, log_normalized, variances
+from skvae.sparse import MIN_TOTAL, at_entries, entries, squared_error, sum_entries, totals, with_entries
 from skvae.supports import BINARY, COUNTS, REAL
 
 # Least variance of a feature in `Gaussian`, as a share of the features' mean variance where no other is asked for, and
 # as a share of the feature's, so that no feature is explained to the last digit.
 VARIANCE_FLOOR = 0.1
 MIN_NOISE = 0.01
-
-# Largest sum of the features' squared means, in sums of their variances, at which sparse squared errors are precise.
-MAX_OFFSET = 9
 
 # Total to which the encoder's input is normalised for counts, before `measure` makes it that of a typical row.
 TARGET_SUM = 1e4
@@ -484,39 +482,6 @@ class Proportions(nn.Module):
     def mean(self, h, total=None):
         """Return the rates of rows of that total, (B, 1), or of the mean total of the data."""
         return (self.mean_total if total is None else total) * F.softmax(self.logits(h), dim=1)
-
-
-def is_offset(mean, variance):
-    """Return whether what varies is small beside the means of the features."""
-    return bool(mean.square().sum() > MAX_OFFSET * variance.sum())
-
-
-def variances(x):
-    """Return the variance of each feature of x (B, D), (D,) in float64."""
-    sums, squares = power_sums(x, torch.ones(len(x), dtype=torch.float64))
-    return (squares / len(x) - (sums / len(x)).square()).clamp(min=0)
-
-
-def log_normalized(x, target):
-    """Return log1p of the counts after each row is scaled to a total of `target`."""
-    total = totals(x)[:, 0]
-    # the share first: target / total may be more than float32 holds
-    return with_entries(x, lambda counts, rows: torch.log1p(counts / total[rows] * target))
-
-
-def log1p_exp(x):
-    """Return log(1 + exp(x)), exact for any x.
-
-    The last bits of torch's softplus and sigmoid depend on where a number stands, and on the number of threads.
-    """
-    return -F.logsigmoid(-x)
-
-
-def log_coefficient(theta, counts):
-    """Return log Gamma(theta + x) - log Gamma(theta) - log Gamma(x + 1), where float32 would lose the difference."""
-    dtype = counts.dtype
-    theta, counts = theta.double(), counts.double()
-    return (torch.lgamma(theta + counts) - torch.lgamma(theta) - torch.lgamma(counts + 1)).to(dtype)
 
 
 LIKELIHOODS = {

@@ -73,10 +73,6 @@ class NonnegativeLatent(Latent):
         super().__init__()
         self.latent = latent
 
-    @property
-    def n_uniforms(self):
-        return self.latent.n_uniforms
-
     def forward(self, h, linear=0.0):
         return RectifiedPosterior(self.latent(h, linear))
 

@@ -5,7 +5,7 @@ import math
 import torch
 
 from skvae.factors import factor_analysis
-from skvae.likelihoods import is_offset
+from skvae.numerics import is_offset
 from skvae.rows.bounds import bounded_minibatches
 from skvae.rows.moments import Moments
 from skvae.rows.rows import stack_rows

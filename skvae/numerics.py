@@ -1,0 +1,42 @@
+"""Functions of numbers that are easily wrong in float32, and of features of a minibatch."""
+
+import torch
+from torch.nn import functional as F
+
+from skvae.sparse import power_sums, totals, with_entries
+
+# Largest sum of the features' squared means, in sums of their variances, at which sparse squared errors are precise.
+MAX_OFFSET = 9
+
+
+def is_offset(mean, variance):
+    """Return whether what varies is small beside the means of the features."""
+    return bool(mean.square().sum() > MAX_OFFSET * variance.sum())
+
+
+def variances(x):
+    """Return the variance of each feature of x (B, D), (D,) in float64."""
+    sums, squares = power_sums(x, torch.ones(len(x), dtype=torch.float64))
+    return (squares / len(x) - (sums / len(x)).square()).clamp(min=0)
+
+
+def log_normalized(x, target):
+    """Return log1p of the counts after each row is scaled to a total of `target`."""
+    total = totals(x)[:, 0]
+    # the share first: target / total may be more than float32 holds
+    return with_entries(x, lambda counts, rows: torch.log1p(counts / total[rows] * target))
+
+
+def log1p_exp(x):
+    """Return log(1 + exp(x)), exact for any x.
+
+    The last bits of torch's softplus and sigmoid depend on where a number stands, and on the number of threads.
+    """
+    return -F.logsigmoid(-x)
+
+
+def log_coefficient(theta, counts):
+    """Return log Gamma(theta + x) - log Gamma(theta) - log Gamma(x + 1), where float32 would lose the difference."""
+    dtype = counts.dtype
+    theta, counts = theta.double(), counts.double()
+    return (torch.lgamma(theta + counts) - torch.lgamma(theta) - torch.lgamma(counts + 1)).to(dtype)
