@@ -1,4 +1,4 @@
-"""Data sets: simulated single cells, and the blood cells of the report."""
+"""Data sets: simulated single cells, counts with planted programs, and the blood cells of the report."""
 
 import os
 from numbers import Integral, Real
@@ -57,6 +57,10 @@ MITOCHONDRIAL_SHARE = 0.02
 EXPRESSION_SD, LIBRARY_SD = 2.0, 0.4
 # Variation that is not the types': of genes between types, and two gradients through all cells.
 TYPE_SD, GRADIENT_SD, GRADIENT_GENES = 0.1, 0.3, 100
+
+# Planted programs: mean log expression of their genes, and the shapes of gamma distributions, whose variance is the
+# squared mean divided by the shape, of log fold changes and of the levels at which cells use programs.
+FACTOR_EXPRESSION, FACTOR_SHAPE, USAGE_SHAPE = 1.0, 9, 4
 
 PBMC3K_URL = "https://raw.githubusercontent.com/rnabioco/clustifyrdata/ea78504bae6c5d21a24e73da31817e625d10d974/data/"
 PBMC3K_FILES = {
@@ -148,8 +152,7 @@ def make_single_cell_counts(
 
     relative = np.array([RELATIVE_LIBRARY.get(name, 1.0) for name in types])
     relative /= np.average(relative, weights=sizes)
-    library = (DEPTH * n_features if library_size is None else library_size) * relative[target]
-    library *= rng.lognormal(-(LIBRARY_SD**2) / 2, LIBRARY_SD, size=n_samples)
+    library = _draw_library(library_size, n_features, relative[target], rng)
 
     def log_means(block):
         return log_expression[target[block]] + position[block] @ gradients + log_factor[batch[block]]
@@ -163,6 +166,12 @@ def make_single_cell_counts(
         batch=batch,
         DESCR=f"{n_samples} simulated blood cells x {n_features} genes, raw counts (skvae.make_single_cell_counts)",
     )
+
+
+def _draw_library(library_size, n_features, relative, rng):
+    """Return the expected total counts of cells, whose means have these ratios to `library_size`."""
+    library = (DEPTH * n_features if library_size is None else library_size) * relative
+    return library * rng.lognormal(-(LIBRARY_SD**2) / 2, LIBRARY_SD, size=len(relative))
 
 
 def _draw_counts(log_means, library, n_features, dispersion, rng):
@@ -195,16 +204,143 @@ def _simulate_genes(n_features, rng):
         base[genes[named]] = rng.normal(1.5, 0.5, size=len(markers))
         change[named] = np.maximum(change[named], 1.5 * log_fold_change)
         changes[np.ix_(np.array([types.index(member) for member in members]), genes)] += change
+    _add_housekeeping(names, base, mitochondrial, ribosomal, rng)
+    return names.astype(str), base + changes
+
+
+def _add_housekeeping(names, base, mitochondrial, ribosomal, rng):
+    """Name mitochondrial and ribosomal genes and give them their shares of the counts, in place."""
     names[mitochondrial] = MITOCHONDRIAL
-    names[ribosomal] = [f"RPL{i + 1}" for i in range(n_ribosomal)]
+    names[ribosomal] = [f"RPL{i + 1}" for i in range(len(ribosomal))]
     base[mitochondrial] = rng.normal(0, 0.7, size=len(MITOCHONDRIAL))
-    base[ribosomal] = rng.normal(0, 0.7, size=n_ribosomal)
+    base[ribosomal] = rng.normal(0, 0.7, size=len(ribosomal))
     expression = np.exp(base)
     total = np.delete(expression, np.concatenate([mitochondrial, ribosomal])).sum()
     for genes, share in ((mitochondrial, MITOCHONDRIAL_SHARE), (ribosomal, RIBOSOMAL_SHARE)):
         others = 1 - MITOCHONDRIAL_SHARE - RIBOSOMAL_SHARE
         base[genes] += np.log(share / others * total / expression[genes].sum()) if len(genes) else 0
-    return names.astype(str), base + changes
+
+
+@validate_params(
+    {
+        "n_samples": [Interval(Integral, 1, None, closed="left")],
+        "n_features": [Interval(Integral, 60, None, closed="left")],
+        "n_factors": [Interval(Integral, 1, None, closed="left")],
+        "n_factor_features": [Interval(Integral, 1, None, closed="left")],
+        "n_active": [Interval(Integral, 0, None, closed="left")],
+        "strength": [Interval(Real, 0, None, closed="left")],
+        "library_size": [Interval(Real, 0, None, closed="neither"), None],
+        "dispersion": [Interval(Real, 0, None, closed="neither")],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def make_factor_counts(
+    n_samples: int = 2000,
+    n_features: int = 1000,
+    *,
+    n_factors: int = 8,
+    n_factor_features: int = 40,
+    n_active: int = 2,
+    strength: float = 1.5,
+    library_size: float | None = None,
+    dispersion: float = 0.2,
+    random_state: RandomState = None,
+) -> Bunch:
+    """Simulate counts of cells that each use a few of several programs of genes: factors that are known.
+
+    Counts are gamma-Poisson with mean l_i p_ig. The log of the share p_ig is, up to a constant of the cell, the log
+    expression b_g of the gene plus the sum of u_ik L_kg over the programs k: programs add on the scale of logarithms,
+    and multiply rates. No two programs have a gene in common. A cell uses `n_active` programs at random, each at a
+    level u_ik from a gamma distribution of mean 1 and standard deviation 0.5, and the others at 0. Depth, ribosomal and
+    mitochondrial genes are those of `make_single_cell_counts`.
+
+    Parameters
+    ----------
+    n_samples : int, default=2000
+        Number of cells.
+    n_features : int >= 60, default=1000
+        Number of genes.
+    n_factors : int, default=8
+        Number of programs K.
+    n_factor_features : int, default=40
+        Number of genes of a program.
+    n_active : int, default=2
+        Number of programs that a cell uses, at most `n_factors`.
+    strength : float >= 0, default=1.5
+        Mean log fold change of the genes of a program in a cell that uses it at the level 1. They are drawn from a
+        gamma distribution of a third of this as its standard deviation.
+    library_size : float, default=None
+        Mean total count of a cell. None is 0.175 a gene, the depth of PBMC 3k.
+    dispersion : float > 0, default=0.2
+        The variance of a count with mean m is m + dispersion m^2.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the simulation; an int makes it reproducible.
+
+    Returns
+    -------
+    cells : Bunch
+        - data : CSR array of shape (n_samples, n_features), raw counts as float32
+        - factors : ndarray of shape (n_samples, n_factors), the levels u at which cells use programs
+        - loadings : ndarray of shape (n_factors, n_features), the log fold changes L, 0 of genes not in the program
+        - log_expression : ndarray of shape (n_features,), the log expression b without programs
+        - feature_names : ndarray of str of shape (n_features,)
+        - DESCR : str
+
+    Raises
+    ------
+    ValueError
+        If there are fewer genes than the programs, the mitochondrial and the ribosomal ones need together, or fewer
+        programs than a cell uses.
+
+    Examples
+    --------
+    >>> from skvae import make_factor_counts
+    >>> cells = make_factor_counts(n_samples=200, n_features=500, random_state=0)
+    >>> cells.data.shape, cells.factors.shape, cells.loadings.shape
+    ((200, 500), (200, 8), (8, 500))
+    >>> int((cells.factors > 0).sum(axis=1).max())
+    2
+    """
+    if n_active > n_factors:
+        raise ValueError(f"n_active == {n_active}, must be at most n_factors == {n_factors}.")
+    rng = check_random_state(random_state)
+    names, base, loadings = _simulate_programs(n_features, n_factors, n_factor_features, strength, rng)
+    factors = np.zeros((n_samples, n_factors))
+    used = rng.uniform(size=factors.shape).argsort(axis=1)[:, :n_active]
+    np.put_along_axis(factors, used, rng.gamma(USAGE_SHAPE, 1 / USAGE_SHAPE, size=used.shape), axis=1)
+    library = _draw_library(library_size, n_features, np.ones(n_samples), rng)
+    return Bunch(
+        data=_draw_counts(lambda block: base + factors[block] @ loadings, library, n_features, dispersion, rng),
+        factors=factors,
+        loadings=loadings,
+        log_expression=base,
+        feature_names=names,
+        DESCR=f"{n_samples} cells x {n_features} genes with {n_factors} planted programs, raw counts "
+        "(skvae.make_factor_counts)",
+    )
+
+
+def _simulate_programs(n_features, n_factors, n_factor_features, strength, rng):
+    """Return the names of the genes, (D,), their log expression, (D,), and the log fold changes of programs, (K, D)."""
+    n_ribosomal = round(RIBOSOMAL_GENES * n_features)
+    n_planted, n_others = n_factors * n_factor_features, len(MITOCHONDRIAL) + n_ribosomal
+    if n_features < n_planted + n_others:
+        raise ValueError(
+            f"n_features == {n_features}, must be at least {n_planted + n_others}: "
+            f"n_factors * n_factor_features == {n_planted} genes of programs and {n_others} others."
+        )
+    names = np.array([f"GENE{i:05d}" for i in range(n_features)], dtype=object)
+    base = EXPRESSION_SD * rng.normal(size=n_features)
+    splits = np.cumsum([n_factor_features] * n_factors + [len(MITOCHONDRIAL), n_ribosomal])
+    *programs, mitochondrial, ribosomal, _ = np.split(rng.permutation(n_features), splits)
+    loadings = np.zeros((n_factors, n_features))
+    for loading, genes in zip(loadings, programs, strict=True):
+        # well expressed, so that counts show whether a cell uses the program
+        base[genes] = rng.normal(FACTOR_EXPRESSION, 0.5, size=n_factor_features)
+        loading[genes] = rng.gamma(FACTOR_SHAPE, strength / FACTOR_SHAPE, size=n_factor_features)
+    _add_housekeeping(names, base, mitochondrial, ribosomal, rng)
+    return names.astype(str), base, loadings
 
 
 def fetch_pbmc3k(data_home: PathLike | None = None) -> Bunch:

@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from skvae import datasets, fetch_pbmc3k, make_single_cell_counts
+from skvae import datasets, fetch_pbmc3k, make_factor_counts, make_single_cell_counts
 
 # Simulated cells
 
@@ -110,6 +110,86 @@ def test_the_seed_makes_the_simulation():
 def test_bad_parameters_are_named(parameters, message):
     with pytest.raises(ValueError, match=message):
         make_single_cell_counts(**parameters)
+
+
+# Planted programs
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return make_factor_counts(n_samples=4000, n_features=500, library_size=2000, random_state=0)
+
+
+def test_planted_counts_are_sparse_integers_with_names(planted):
+    assert planted.data.shape == (4000, 500)
+    assert planted.data.format == "csr"
+    assert planted.data.dtype == np.float32
+    assert (planted.data.data == np.rint(planted.data.data)).all()
+    assert len(set(planted.feature_names)) == 500
+    totals = planted.data.sum(axis=1)
+    assert abs(totals.mean() - 2000) < 4 * totals.std() / 4000**0.5
+
+
+def test_cells_use_two_programs_each_as_often_at_a_mean_level_of_one(planted):
+    used = planted.factors > 0
+    assert (used.sum(axis=1) == 2).all()
+    # two of eight without replacement: a quarter of the cells use a program
+    standard_error = np.sqrt(0.25 * 0.75 / 4000)
+    assert (np.abs(used.mean(axis=0) - 0.25) < 4 * standard_error).all()
+    levels = planted.factors[used]
+    assert abs(levels.mean() - 1) < 4 * 0.5 / len(levels) ** 0.5
+    assert abs(levels.std() - 0.5) < 0.03
+
+
+def test_programs_raise_genes_of_their_own(planted):
+    assert ((planted.loadings > 0).sum(axis=1) == 40).all()
+    assert (planted.loadings >= 0).all()
+    assert ((planted.loadings > 0).sum(axis=0) <= 1).all()
+    raised = planted.loadings[planted.loadings > 0]
+    assert abs(raised.mean() - 1.5) < 4 * 0.5 / 320**0.5
+    assert not any(name.startswith(("MT-", "RPL")) for name in planted.feature_names[planted.loadings.any(axis=0)])
+
+
+def test_mean_counts_follow_the_formula(planted):
+    share = np.exp(planted.log_expression + planted.factors @ planted.loadings)
+    share /= share.sum(axis=1, keepdims=True)
+    # given the totals l, of which log-normal ones have the mean 2000: l p of each gene, in the cells that use a program
+    for factor, loading in zip(planted.factors.T, planted.loadings, strict=True):
+        counts = planted.data[factor > 0][:, loading > 0].sum(axis=0)
+        expected = 2000 * share[factor > 0][:, loading > 0].sum(axis=0)
+        assert abs(counts.sum() / expected.sum() - 1) < 0.06
+        assert np.corrcoef(np.log(counts), np.log(expected))[0, 1] > 0.99
+
+
+def test_programs_of_no_strength_change_nothing():
+    cells = make_factor_counts(n_samples=10, n_features=500, strength=0, random_state=0)
+    assert not cells.loadings.any()
+    assert cells.factors.any()
+
+
+def test_no_cell_need_use_a_program():
+    assert not make_factor_counts(n_samples=10, n_features=500, n_active=0, random_state=0).factors.any()
+
+
+def test_the_seed_makes_the_planted_programs():
+    first, second, other = (make_factor_counts(n_samples=30, n_features=400, random_state=s) for s in (0, 0, 1))
+    assert (first.data != second.data).nnz == 0
+    assert (first.factors == second.factors).all()
+    assert (first.data != other.data).nnz > 0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_features": 300}, "n_features == 300, must be at least 335: .* == 320 genes of programs and 15 others"),
+        ({"n_active": 9}, "n_active == 9, must be at most n_factors == 8"),
+        ({"strength": -1.0}, "'strength' parameter of make_factor_counts"),
+        ({"n_factors": 0}, "'n_factors' parameter of make_factor_counts"),
+    ],
+)
+def test_bad_parameters_of_programs_are_named(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        make_factor_counts(**parameters)
 
 
 # PBMC 3k
