@@ -27,7 +27,7 @@ TARGET_SUM = 1e4
 # Adam's steps are as long as the learning rate at most, and from nearly Poisson to what data show it is a long way.
 # The moments of a feature are no better start: they count what sets the samples apart as dispersion.
 INITIAL_DISPERSION = 10.0
-DISPERSION_SPEED = 5.0
+DISPERSION_SPEED = 20.0
 
 DROPOUT_LOGIT = -2.0  # that `ZeroInflatedNegativeBinomial` starts from: omega is about 0.12
 MIN_SHARE = 1e-4  # least share of ones, and of zeros, that `Bernoulli` starts from

@@ -41,10 +41,15 @@ def is_above_noise(projection, n_components):
 def warn_of_fit(estimator, gain):
     """Warn of a fit that left the network out, whose dimensions say nothing of X, or that ended early."""
     if gain <= 0:
+        found = "it could not be tried on rows held out"
+        if np.isfinite(gain):
+            found = (
+                f"on rows held out it added {gain:.3g} nats a row to the evidence lower bound, less twice the standard "
+                "error; expected more than 0"
+            )
         warn(
-            f"the network was left out, and the fit is linear: on rows held out it added {gain:.3g} nats a row to the "
-            "evidence lower bound, less twice the standard error; expected more than 0. Give more rows, or set "
-            "max_epochs to train it all the same.",
+            f"the network was left out, and the fit is linear: {found}. Give more rows, or set max_epochs to train it "
+            "all the same.",
             ConvergenceWarning,
         )
     if estimator.net_.module_.projection is None:
