@@ -143,7 +143,7 @@ def cnmf(cells, n_programs, seed, *, n_replicates=20, neighbours=0.3, max_distan
 
 
 TRUTH = "the planted levels themselves"
-SPARSE = {"nonnegative": True, "alpha": 0.1}
+NONNEGATIVE = {"nonnegative": True}
 CONTESTANTS = {
     "PCA": partial(linear, lambda n, seed: PCA(n, random_state=seed)),
     "PCA, varimax": rotated_pca,
@@ -156,9 +156,10 @@ CONTESTANTS = {
     "cNMF": cnmf,
     "BetaVAE": partial(skvae_model, "BetaVAE", {}),
     "BetaVSC": partial(skvae_model, "BetaVSC", {}),
-    "BetaVSC, nonnegative": partial(skvae_model, "BetaVSC", {"nonnegative": True}),
-    "BetaVSC, nonnegative, alpha = 0.1": partial(skvae_model, "BetaVSC", SPARSE),
-    "Consensus of BetaVSC, nonnegative, alpha = 0.1": partial(consensus, SPARSE),
+    "BetaVSC, nonnegative": partial(skvae_model, "BetaVSC", NONNEGATIVE),
+    "BetaVSC, nonnegative, alpha = 0.1": partial(skvae_model, "BetaVSC", {**NONNEGATIVE, "alpha": 0.1}),
+    "Consensus of BetaVSC": partial(consensus, {}),
+    "Consensus of BetaVSC, nonnegative": partial(consensus, NONNEGATIVE),
 }
 QUICK_CONTESTANTS = ("PCA", "NMF", "cNMF", "BetaVAE", "BetaVSC, nonnegative", [*CONTESTANTS][-1])
 

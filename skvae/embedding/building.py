@@ -9,8 +9,8 @@ from sklearn.utils import check_random_state
 
 from skvae.autoencoder import Autoencoder
 from skvae.likelihoods import LIKELIHOODS
-from skvae.nonnegative import NonnegativeLatent
 from skvae.networks import Head, Projection, Trunk, initialize, wide_enough
+from skvae.nonnegative import NonnegativeLatent
 from skvae.training.net import make_net
 from skvae.training.processes import find_device
 from skvae.training.start import start

@@ -14,6 +14,7 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.autoencoder import Autoencoder
+from skvae.embedding.denoising import check_features, expected, spread
 from skvae.embedding.mapping import apply_model, first_to_know, modules_then
 from skvae.embedding.saving import plain_state, read_estimator, set_state, write_estimator
 from skvae.objectives import elbo
@@ -93,8 +94,15 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return apply_model(self, Autoencoder.mean, rows, self.n_features_in_)
 
     def denoise(
-        self, X: MatrixLike, *, batch: BatchLike = None, to_batch: Any = None, library_size: float | None = None
-    ) -> np.ndarray:
+        self,
+        X: MatrixLike,
+        *,
+        batch: BatchLike = None,
+        to_batch: Any = None,
+        library_size: float | None = None,
+        features: ArrayLike | None = None,
+        return_std: bool = False,
+    ) -> Any:
         """Return E[x|z] at the mean of q(z|x) for each row: what the model expects where noise is left out.
 
         Parameters
@@ -111,16 +119,26 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         library_size : float > 0, default=None
             Of likelihoods of counts, the total that the rows are to have; None for the total that each has. The
             dropout of "zinb" is left out, so that the rows have it exactly.
+        features : array-like of int, bool or str, default=None
+            The features that are returned, by their indices, a mask or the names of `fit`, in that order. What is kept
+            of the others is nothing, so that a few of many rows need little memory. None for all.
+        return_std : bool, default=False
+            Also return how uncertain the expected values are.
 
         Returns
         -------
         X_denoised : ndarray of shape (n_samples, n_features)
             Dense: an expected value is nowhere exactly zero.
+        std : ndarray of shape (n_samples, n_features)
+            With `return_std=True`: the standard deviation of E[x|z] over z ~ q(z|x), from 64 quasi-random samples, the
+            same for every row. It is not that of x, to which noise adds, and leaves out how uncertain the decoder is. 0
+            for an autoencoder, whose z is a point.
 
         Raises
         ------
         ValueError
-            If `library_size` is given and the likelihood is not one of counts, or `to_batch` is no batch of `fit`.
+            If `library_size` is given and the likelihood is not one of counts, `to_batch` is no batch of `fit`, or
+            `features` are none of its.
         """
         check_is_fitted(self)
         if library_size is not None:
@@ -129,15 +147,19 @@ class TrainedEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 raise ValueError(
                     f"library_size == {library_size}, must be None for a likelihood that is not one of counts."
                 )
+        options = {"features": check_features(self, features), "total": library_size}
         targets = [None] if to_batch is None else self._covariates.targets(to_batch)
         needs_batch = self.net_.module_.encodes_covariates or any(map(keeps_own, targets))
         rows = self._rows(X, batch, needs_batch=needs_batch)
-        function = partial(Autoencoder.denoise, total=library_size)
         moved = (rows.moved(target) for target in targets)
-        total, *others = (apply_model(self, function, part, self.n_features_in_) for part in moved)
+        total, *others = (apply_model(self, partial(expected, **options), part, self.n_features_in_) for part in moved)
         for found in others:
             total += found
-        return total / len(targets) if others else total
+        mean = total / len(targets) if others else total
+        if not return_std:
+            return mean
+        function = partial(spread, **options, n_targets=len(targets))
+        return mean, apply_model(self, function, rows.moved(*targets), self.n_features_in_)
 
     def score_samples(self, X: MatrixLike, *, batch: BatchLike = None) -> np.ndarray:
         """Return the evidence lower bound of log p(x) at beta = 1, whatever beta the model was trained with.

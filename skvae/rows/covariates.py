@@ -226,26 +226,26 @@ NONE = Covariates({})
 
 
 class Moved:
-    """The covariates of rows, and beside them those that the rows are to have, (n_samples, 2 C).
+    """The covariates of rows, and beside them those that the rows are to have, (n_samples, (1 + T) C).
 
     Parameters
     ----------
     covariates : Covariates
-    target : ndarray of shape (n_columns,), default=None
-        One of `Covariates.targets`; None for their own.
+    *targets : T ndarrays of shape (n_columns,), or None
+        Some of `Covariates.targets`; None, or none at all, for their own.
     """
 
-    def __init__(self, covariates, target=None):
+    def __init__(self, covariates, *targets):
         self.covariates = covariates
-        self.target = target
+        self.targets = targets or (None,)
 
     @property
     def widths_then(self):
         return self.covariates.widths_then
 
     def inputs(self, encoded):
-        moved = encoded if self.target is None else np.where(np.isnan(self.target), encoded, self.target)
-        return np.hstack([self.covariates.inputs(encoded), self.covariates.inputs(moved)])
+        moved = (encoded if target is None else np.where(np.isnan(target), encoded, target) for target in self.targets)
+        return np.hstack([self.covariates.inputs(part) for part in (encoded, *moved)])
 
 
 def learn_column(column, key, n_rows, weights):

@@ -95,9 +95,9 @@ class Rows(Dataset):
         X = self.X.part(start, stop) if isinstance(self.X, RowStore) else self.X[start:stop]
         return self._with(X, self.encoded[start:stop], self.weights[start:stop])
 
-    def moved(self, target):
-        """Return the rows with twice the covariates: their own, and with the values of one of `Covariates.targets`."""
-        covariates = Moved(self.covariates, target)
+    def moved(self, *targets):
+        """Return the rows with more covariates: their own, and those with the values of some `Covariates.targets`."""
+        covariates = Moved(self.covariates, *targets)
         return Rows(self.X, self.dtype, covariates, self.encoded, self.weights, stays_sparse=self.stays_sparse)
 
     def _with(self, X, encoded, weights):
