@@ -27,7 +27,7 @@ def plot_predictive_check(ax: Axes, check: Bunch, statistic: str) -> list[Any]:
     check : Bunch
         What `posterior_predictive_check` returned.
     statistic : {"zeros", "means", "variances", "totals", "correlations"}
-        The statistic. Means, variances and totals that are all positive have logarithmic axes.
+        The statistic. Means, variances and totals of which none is negative have logarithmic axes, linear next to 0.
 
     Returns
     -------
@@ -44,8 +44,11 @@ def plot_predictive_check(ax: Axes, check: Bunch, statistic: str) -> list[Any]:
         artists.append(ax.scatter(values.data[chosen], values.expected[chosen], s=6, color=color, label=label))
     ends = np.array([values.data.min(), values.data.max()])
     artists += ax.plot(ends, ends, color="black", linewidth=0.8)
-    if statistic in ("means", "variances", "totals") and min(values.data.min(), values.lower.min()) > 0:
-        ax.set(xscale="log", yscale="log")
+    if statistic in ("means", "variances", "totals") and values.data.min() >= 0 < values.data.max():
+        least = values.data[values.data > 0].min()
+        ax.set_xscale("symlog", linthresh=least)
+        ax.set_yscale("symlog", linthresh=least)
+        ax.set(xlim=(-least / 2, None), ylim=(-least / 2, None))
     ax.set(title=AXES[statistic], xlabel="data", ylabel=f"samples, with {check.level:.0%} intervals")
     ax.legend(frameon=False, markerscale=2)
     return artists

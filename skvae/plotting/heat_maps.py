@@ -91,6 +91,9 @@ def plot_programs(
 ) -> "AxesImage":
     """Draw a heat map of the mean code of each program over the samples of each group.
 
+    The means of a program are shares of the largest of them: one of few rows has large codes there, which would hide all
+    others.
+
     Parameters
     ----------
     ax : Axes
@@ -113,7 +116,7 @@ def plot_programs(
     Returns
     -------
     image : AxesImage
-        For a colour bar, see `plot_activation`. Codes are in units of their standard deviation in `fit`.
+        For a colour bar, from 0 to 1, or from -1 where codes are negative.
 
     Raises
     ------
@@ -121,6 +124,9 @@ def plot_programs(
         If no program is stable.
     """
     image = plot_activation(ax, consensus.transform(X, batch=batch), groups, names)
+    means = np.asarray(image.get_array())
+    image.set_data(means / np.maximum(np.nanmax(np.abs(means), axis=0), np.finfo(float).tiny))
+    image.set_clim(-1 if np.nanmin(means) < 0 else 0, 1)
     features = consensus.program_features(max(1, n_top), feature_names=feature_names).names[:, :n_top]
     labels = [f"{number}: {', '.join(map(str, top))}" if n_top else str(number) for number, top in enumerate(features)]
     ax.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor")

@@ -111,7 +111,21 @@ def regress_on(codes, likelihood, sample):
 
 
 def start_projection(projection, axes, spread, offsets, deviations):
-    """Make the linear part of an encoder that of the axes, with codes of some `deviations` (J,).
+    """Make the linear part of an encoder that of the axes, with codes of some `deviations` (J,); see `set_encoding`."""
+    set_encoding(projection, axes, spread, offsets, np.diag(deviations), np.zeros_like(deviations))
+    with torch.no_grad():
+        projection.explained.copy_(torch.from_numpy(axes.variances))
+        projection.edges.copy_(torch.from_numpy(axes.edges))
+        # Between a code whose axes all vary alike, where those of noise are as long as any, and one in units of the
+        # noise, where the longest hides the rest: each varies by the fourth root of what it explains. Those of noise,
+        # which the network may fill with what few rows have by chance, are no longer than the prior.
+        length = np.maximum(axes.variances, 1) ** 0.25 / np.maximum(deviations, MIN_DEVIATION)
+        length = np.where(axes.variances > axes.edges, length, 1 / np.maximum(deviations, 1))
+        projection.scale.copy_(torch.from_numpy(length))
+
+
+def set_encoding(projection, axes, spread, offsets, turn, origin):
+    """Make the linear part of an encoder codes along axes that are turned, less those of an origin.
 
     Parameters
     ----------
@@ -121,22 +135,17 @@ def start_projection(projection, axes, spread, offsets, deviations):
         Units of the features that the encoder sees.
     offsets : ndarray of shape (C, J)
         Of the covariates, along the axes.
-    deviations : ndarray of shape (J,)
+    turn : ndarray of shape (J, J)
+        Codes along the axes, times it, are those wanted.
+    origin : ndarray of shape (J,)
     """
     spread = spread.double().numpy().reshape(-1, 1)
     with torch.no_grad():
-        weight = projection.linear.weight
+        weight, bias = projection.linear.weight, projection.linear.bias
         weight.zero_()
-        weight[:, : len(deviations)] = torch.from_numpy(spread * axes.encoding * deviations)
-        projection.linear.bias.zero_()
+        weight[:, : len(turn)] = torch.from_numpy(spread * (axes.encoding @ turn))
+        bias.zero_()
+        bias[: len(turn)] = torch.from_numpy(-origin)
         projection.linear.mean.copy_(torch.from_numpy(axes.mean / spread[:, 0]))
-        projection.offsets.copy_(torch.from_numpy((offsets * deviations).T))
-        projection.explained.copy_(torch.from_numpy(axes.variances))
-        projection.edges.copy_(torch.from_numpy(axes.edges))
+        projection.offsets.copy_(torch.from_numpy((offsets @ turn).T))
         projection.total.fill_(axes.total)
-        # Between a code whose axes all vary alike, where those of noise are as long as any, and one in units of the
-        # noise, where the longest hides the rest: each varies by the fourth root of what it explains. Those of noise,
-        # which the network may fill with what few rows have by chance, are no longer than the prior.
-        length = np.maximum(axes.variances, 1) ** 0.25 / np.maximum(deviations, MIN_DEVIATION)
-        length = np.where(axes.variances > axes.edges, length, 1 / np.maximum(deviations, 1))
-        projection.scale.copy_(torch.from_numpy(length))

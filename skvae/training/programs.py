@@ -6,7 +6,7 @@ import torch
 from skvae.covariances import inverse
 from skvae.factors import NOISE_KL
 from skvae.programs import modes, nonnegative_loadings, sparse_rotation
-from skvae.training.linear import LinearModel, codes_of, regress_on
+from skvae.training.linear import LinearModel, codes_of, regress_on, set_encoding
 
 
 def start_programs(module, axes, seen, sample, beta):
@@ -31,20 +31,13 @@ def start_programs(module, axes, seen, sample, beta):
     module.latent.start(torch.from_numpy(model.strengths[order]), beta)
     loadings = np.hstack([model.loadings[:, order], model.effects.T])
     likelihood.start_linear(torch.from_numpy(loadings), torch.from_numpy(model.intercepts))
-    turn = (rotation * inverse(size))[:, order]
-    spread = likelihood.spread.double().numpy().reshape(-1, 1)
-    projection = module.projection
+    turn, origin = (rotation * inverse(size))[:, order], (origin * inverse(size))[order]
+    set_encoding(module.projection, axes, likelihood.spread, offsets, turn, origin)
     with torch.no_grad():
-        weight, bias = projection.linear.weight, projection.linear.bias
-        weight.zero_()
-        weight[:, : len(order)] = torch.from_numpy(spread * (axes.encoding @ turn))
-        bias.zero_()
-        bias[: len(order)] = torch.from_numpy(-(origin * inverse(size))[order])
-        projection.linear.mean.copy_(torch.from_numpy(axes.mean / spread[:, 0]))
-        projection.offsets.copy_(torch.from_numpy((offsets @ turn).T))
-        projection.explained.copy_(torch.from_numpy(variances[order]))
-        projection.edges.copy_(torch.from_numpy(np.full(len(order), axes.edges.max())))
-        projection.total.fill_(axes.total)
+        module.projection.explained.copy_(torch.from_numpy(variances[order]))
+        # as many programs stand above noise as axes: a rare one varies little over all rows
+        edges = variances[order] * np.sort(axes.edges * inverse(axes.variances))
+        module.projection.edges.copy_(torch.from_numpy(edges))
 
 
 def additive_model(axes, seen, sample, codes):
