@@ -37,6 +37,9 @@ from skvae.types import BatchLike, LabelsLike, MatrixLike
 # Least mean KL, in nats, of an active latent dimension.
 ACTIVE_KL = 0.01
 
+# Rows of a chunk from which the prior follows it: a last chunk of a few would not be like the data.
+MIN_ROWS_OF_PRIOR = 100
+
 
 @dataclass(repr=False, eq=False)
 class BaseEmbedding(TrainedEmbedding):
@@ -255,7 +258,8 @@ class BaseEmbedding(TrainedEmbedding):
                 net = copy_net(fitted, self.net_, fitted.verbose if processes.index == 0 else 0)
             warn_of_late_steps(net)
             train(net, own_rows, plan, processes)
-            fitted._learn_prior(net, own_rows, processes)
+            if is_first or len(rows) >= MIN_ROWS_OF_PRIOR:
+                fitted._learn_prior(net, own_rows, processes)
         set_learned(fitted, net, rows.covariates)
         self.__dict__ = {**vars(fitted), **self.get_params(deep=False)}  # see fit
         return self

@@ -178,7 +178,7 @@ class VariationalEmbedding(BaseEmbedding):
         """Draw rows from the model: z from what the data of `fit` use, then x from p(x|z).
 
         z is drawn from a mixture that was fitted to q(z|x) over the rows, together with their totals; after
-        `partial_fit` over those of the last chunk.
+        `partial_fit` over those of the last chunk of 100 rows or more.
 
         Parameters
         ----------

@@ -91,8 +91,8 @@ def plot_programs(
 ) -> "AxesImage":
     """Draw a heat map of the mean code of each program over the samples of each group.
 
-    The means of a program are shares of the largest of them: one of few rows has large codes there, which would hide all
-    others.
+    The means of a program are shares of the largest of them: one of few rows has large codes there, which would hide
+    all others.
 
     Parameters
     ----------
