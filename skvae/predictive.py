@@ -48,7 +48,7 @@ def posterior_predictive_check(
 ) -> Bunch:
     """Compare rows with such as the model draws in their place: zeros, means, variances, totals and correlations.
 
-    Each sample is a data set like X: for each row z ~ q(z|x), then x' ~ p(x'|z), of counts at the row's total. A
+    Each sample is a data set like X: for each row z ~ q(z|x), then x ~ p(x|z), of counts at the row's total. A
     statistic of X that lies within the interval of the samples is one that the model explains. Samples are drawn some
     rows at a time, and their sums alone are kept.
 

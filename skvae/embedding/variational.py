@@ -140,7 +140,7 @@ class VariationalEmbedding(BaseEmbedding):
     def predictive_sample(
         self, X: MatrixLike, n_samples: int = 1, *, batch: BatchLike = None, random_state: RandomState = None
     ) -> np.ndarray:
-        """Draw rows like each row from the model: z from q(z|x), then x' from p(x'|z).
+        """Draw rows like each row from the model: z from q(z|x), then x from p(x|z).
 
         Parameters
         ----------
