@@ -26,6 +26,7 @@ PAGES = (
     "integration",
     "novelty",
     "pipelines",
+    "programs",
     "reliability",
     "scaling",
     "sparse_data",

@@ -40,13 +40,13 @@ def test_draws_of_z_have_the_moments_of_the_posterior(linear, linear_model):
 
 def test_drawn_rows_have_the_variance_of_posterior_and_noise_together(linear, linear_model):
     X = linear[0][:20]
-    drawn = linear_model.predictive_sample(X, 4000, random_state=0)
+    drawn = linear_model.predictive_sample(X, 2000, random_state=0)
     # E[x|z] = b + W z exactly
     b, *ends = linear_model.inverse_transform(np.vstack([np.zeros(3), np.eye(3)]))
     W = np.array(ends) - b
     posterior = linear_model.posterior(X)
     variance = posterior.std**2 @ W**2 + linear_model.net_.module_.likelihood.variance().numpy(force=True)
-    np.testing.assert_allclose(drawn.var(axis=0), variance, rtol=0.15)
+    np.testing.assert_allclose(drawn.var(axis=0), variance, rtol=0.2)
     np.testing.assert_allclose(drawn.mean(axis=0), b + posterior.mean @ W, atol=0.12)
 
 
@@ -126,7 +126,7 @@ def test_the_deviation_over_several_batches_is_that_of_their_mean(counts):
     model = BetaVAE(**SMALL, likelihood="nb").fit(counts.data, batch=counts.batch)
     X = counts.data.astype(np.float64)
     std = model.denoise(X, batch=counts.batch, to_batch="all", library_size=50, return_std=True)[1]
-    Z = model.posterior_sample(X, 800, random_state=0)
+    Z = model.posterior_sample(X, 400, random_state=0)
     decoded = [sum(model.inverse_transform(z, batch=np.full(200, level)) for level in range(3)) / 3 for z in Z]
     decoded = np.array(decoded) * 50 / np.sum(decoded, axis=2, keepdims=True)
     np.testing.assert_allclose(std, decoded.std(axis=0), rtol=0.25)
