@@ -150,7 +150,7 @@ def factor_analysis(X, covariates, groups, n_components, *, floor=None, keeps_ef
         squares = np.square(V.T[:n_components])
         # the features are weighted by more than their noise, so that along an axis it is less than 1
         along = squares @ (noise * inverse(weights))
-        along = np.where(along > 0, along, 1)
+        along = np.where(along > MAX_ROUNDING, along, 1)  # less is rounding: the axis is of constant features
         strengths = along * shrink(variances[:n_components] / along, edge / along)
         left = np.maximum(variance - weights * (strengths @ squares), MIN_NOISE * variance)
     variances = np.where(variances > MIN_SHARE * variances[0], variances, 0)  # rows of fewer dimensions have no others

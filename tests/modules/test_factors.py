@@ -86,3 +86,12 @@ def test_what_a_constant_feature_leaves_by_rounding_is_no_structure(linear, cons
     assert not axes.encoding[0].any()
     np.testing.assert_allclose(axes.encoding, expected.encoding, rtol=1e-6, atol=1e-12)
     np.testing.assert_allclose(axes.variances, expected.variances)
+
+
+def test_axes_of_constant_features_explain_nothing_and_overflow_nowhere():
+    X = np.full((7, 8), 1.78894585)
+    X[2, 6] = -0.0
+    axes = analyse(X, 9)
+    assert np.isfinite(axes.edges).all()
+    assert (axes.variances[1:] <= axes.edges[1:]).all()
+    np.testing.assert_array_equal(np.flatnonzero(axes.encoding[:, 0]), [6])
