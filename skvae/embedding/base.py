@@ -360,9 +360,11 @@ class BaseEmbedding(TrainedEmbedding):
     def _check_parameters(self):
         """Raise a ValueError for invalid parameters; return the device."""
         self._validate_params()
-        for name in ("hidden_layer_sizes", "head_layer_sizes", "decoder_layer_sizes"):
-            check_widths(name, getattr(self, name) or ())
-        if self.nonnegative and len(self.decoder_layer_sizes or ()):
+        decoder_widths = () if self.decoder_layer_sizes is None else self.decoder_layer_sizes
+        check_widths("hidden_layer_sizes", self.hidden_layer_sizes)
+        check_widths("head_layer_sizes", self.head_layer_sizes)
+        check_widths("decoder_layer_sizes", decoder_widths)
+        if self.nonnegative and len(decoder_widths):
             raise ValueError(
                 f"decoder_layer_sizes == {self.decoder_layer_sizes!r}, must be None or empty with nonnegative=True: "
                 "the decoder is then linear."

@@ -66,6 +66,9 @@ def test_a_decoder_has_the_layers_that_are_asked_for(Estimator, X):
     for model, expected in ((mirrored, [5, 7, 9]), (own, [6])):
         layers = [layer for layer in model.net_.module_.decoder.layers if hasattr(layer, "out_features")]
         assert [layer.out_features for layer in layers] == expected
+    widths = {"hidden_layer_sizes": np.array([9, 7]), "decoder_layer_sizes": np.array([6])}
+    Z = Estimator(**{**SMALL, **widths}).fit_transform(X)
+    np.testing.assert_array_equal(Z, own.transform(X))
     with pytest.raises(ValueError, match=r"decoder_layer_sizes == \(0,\), must hold only integers >= 1"):
         Estimator(decoder_layer_sizes=(0,)).fit(X)
     with pytest.raises(ValueError, match=r"decoder_layer_sizes == \(4,\), must be None or empty with nonnegative=True"):
