@@ -15,9 +15,9 @@ from threadpoolctl import threadpool_limits
 
 from skvae.consensus.loadings import default_names, place_together
 from skvae.consensus.matching import combine, match_runs, mean_of, moments, orientation, standardised
-from skvae.consensus.runs import draw_rows, embed, fit_run, rows_in, with_seed
+from skvae.consensus.runs import embed, fit_run, rows_in, with_seed
 from skvae.metrics import given
-from skvae.novelty.rows import labels_of, learn_groups
+from skvae.novelty.rows import draw_part, labels_of, learn_groups
 from skvae.rows.checks import check_shares
 from skvae.types import BatchLike, LabelsLike, MatrixLike, Names, RandomState
 from skvae.warn import warn, without_warnings_of_names
@@ -178,7 +178,10 @@ class ConsensusEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Meta
         _, groups = learn_groups(labels_of(batch, X), _num_samples(X))
         weights = None if sample_weight is None else check_shares(sample_weight, X)
         metadata = given(batch=batch, sample_weight=weights)
-        parts = [(with_seed(self.estimator, rng), draw_rows(groups, self.max_samples, rng)) for _ in range(self.n_runs)]
+        parts = [
+            (with_seed(self.estimator, rng), draw_part(groups, self.max_samples, rng, least=1))
+            for _ in range(self.n_runs)
+        ]
         # runs may be threads of this process, each of which restores what it finds
         with threadpool_limits(limits=1):
             runs = Parallel(n_jobs=self.n_jobs)(

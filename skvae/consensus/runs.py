@@ -5,15 +5,13 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn import get_config
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import _safe_indexing, indexable
-from sklearn.utils.validation import _num_samples, has_fit_parameter
+from sklearn.utils.validation import _num_samples
 from threadpoolctl import threadpool_limits
 
 from skvae.consensus.loadings import Loadings
-from skvae.names import steps_of
-from skvae.novelty.models import call
+from skvae.novelty.models import call, fit_metadata, until_model
 from skvae.novelty.rows import matrix_of, take
 from skvae.rows.checks import check_is_matrix
 from skvae.stores import RowStore, find_store
@@ -68,32 +66,11 @@ def rows_in(X):
     return X if hasattr(X, "shape") else np.asarray(X)
 
 
-def draw_rows(groups, share, rng):
-    """Return the numbers of some rows, sorted: a share of each group, and one of its rows at least."""
-    order = rng.permutation(len(groups))
-    parts = [order[groups[order] == group] for group in np.unique(groups)]
-    return np.sort(np.concatenate([rows[: max(1, round(share * len(rows)))] for rows in parts]))
-
-
 def with_seed(estimator, rng):
     """Return a clone of an estimator whose random states, its own and those of its parts, are drawn."""
     estimator = clone(estimator)
     names = [name for name in sorted(estimator.get_params()) if name.rpartition("__")[2] == "random_state"]
     return estimator.set_params(**{name: rng.randint(np.iinfo(np.int32).max) for name in names})
-
-
-def fit_metadata(estimator, metadata):
-    """Return how `fit` of an estimator, or of the steps of a pipeline, is handed metadata, a dict without None."""
-    steps = getattr(estimator, "steps", [(None, estimator)])
-    arguments = {}
-    for key, values in metadata.items():
-        taking = [name for name, step in steps if has_fit_parameter(step, key)]
-        if key == "sample_weight" and not taking:
-            raise ValueError(f"sample_weight is given, which no fit of {estimator!r} takes; expected None.")
-        is_routed = taking == [None] or get_config()["enable_metadata_routing"]
-        names = [key] if taking and is_routed else [f"{name}__{key}" for name in taking]
-        arguments.update(dict.fromkeys(names, values))
-    return arguments
 
 
 def some_of(X, y, metadata, rows):
@@ -118,9 +95,7 @@ def fit_run(estimator, X, y, metadata, rows):
 
 def embed(estimator, X, batch):
     """Return rows as the last step of a fitted pipeline sees them, and their codes, an ndarray or a CSR matrix."""
-    *before, model = steps_of(estimator)
-    for step in before:
-        X = call(step, "transform", X, batch)
+    X, model = until_model(estimator, X, batch)
     Z = call(model, "transform", X, batch)
     Z = sparse.csr_matrix(Z) if sparse.issparse(Z) else np.asarray(Z)
     if Z.ndim != 2:

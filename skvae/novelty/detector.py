@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
+from skvae.metrics import given
 from skvae.novelty.models import check_model, fit_metadata, seen_by
 from skvae.novelty.nonconformity import Nonconformity
 from skvae.novelty.rows import check_numbers, find_groups, labels_of, learn_groups, matrix_of, split_rows, take
@@ -155,7 +156,7 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         check_numbers(groups[training], groups[calibration], batches, self.contamination)
         estimator = clone(self.estimator)
         some, some_batch = take(X, batch, training)
-        estimator.fit(some, None, **fit_metadata(estimator, some_batch))
+        estimator.fit(some, None, **fit_metadata(estimator, given(batch=some_batch)))
         nonconformity = Nonconformity(seen_by(estimator, some, some_batch))
         scores = nonconformity(seen_by(estimator, *take(X, batch, calibration)))
         validate_data(self, X, skip_check_array=True)

@@ -23,14 +23,26 @@ def check_model(estimator):
         )
 
 
-def fit_metadata(estimator, batch):
-    """Return how `fit` of an estimator, or of the steps of a pipeline, is handed the batch."""
+def fit_metadata(estimator, metadata):
+    """Return how `fit` of an estimator, or of the steps of a pipeline, is handed metadata, a dict without None."""
     steps = getattr(estimator, "steps", [(None, estimator)])
-    taking = [name for name, step in steps if has_fit_parameter(step, "batch")]
-    if batch is None or not taking:
-        return {}
-    is_routed = taking == [None] or get_config()["enable_metadata_routing"]
-    return {"batch": batch} if is_routed else {f"{name}__batch": batch for name in taking}
+    arguments = {}
+    for key, values in metadata.items():
+        taking = [name for name, step in steps if has_fit_parameter(step, key)]
+        if key == "sample_weight" and not taking:
+            raise ValueError(f"sample_weight is given, which no fit of {estimator!r} takes; expected None.")
+        is_routed = taking == [None] or get_config()["enable_metadata_routing"]
+        names = [key] if taking and is_routed else [f"{name}__{key}" for name in taking]
+        arguments.update(dict.fromkeys(names, values))
+    return arguments
+
+
+def until_model(estimator, X, batch):
+    """Return rows as the last step of a fitted pipeline sees them, and that step; of another model, X and itself."""
+    *before, model = steps_of(estimator)
+    for step in before:
+        X = call(step, "transform", X, batch)
+    return X, model
 
 
 def seen_by(estimator, X, batch):
@@ -38,9 +50,7 @@ def seen_by(estimator, X, batch):
 
     These are `log_likelihood` and `totals`, of absolute values, (n_samples,), and `Z` (n_samples, n_components).
     """
-    *before, model = steps_of(estimator)
-    for step in before:
-        X = call(step, "transform", X, batch)
+    X, model = until_model(estimator, X, batch)
     log_likelihood, Z = (call(model, name, X, batch) for name in ("score_samples", "transform"))
     return Bunch(
         log_likelihood=np.asarray(log_likelihood, dtype=np.float64),

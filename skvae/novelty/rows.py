@@ -64,14 +64,17 @@ def find_groups(batch, batches, n_rows):
     return np.searchsorted(batches, batch)
 
 
+def draw_part(groups, share, rng, *, least=0):
+    """Return the numbers of some rows, sorted: a share of each group, and so many of its rows at least."""
+    order = rng.permutation(len(groups))
+    parts = [order[groups[order] == group] for group in np.unique(groups)]
+    return np.sort(np.concatenate([rows[: max(least, round(share * len(rows)))] for rows in parts]))
+
+
 def split_rows(groups, share, rng):
     """Return the numbers of the training rows and of the calibration rows, that share of each group."""
-    order = rng.permutation(len(groups))
-    is_calibration = np.zeros(len(groups), dtype=bool)
-    for group in np.unique(groups):
-        rows = order[groups[order] == group]
-        is_calibration[rows[: round(share * len(rows))]] = True
-    return np.flatnonzero(~is_calibration), np.flatnonzero(is_calibration)
+    calibration = draw_part(groups, share, rng)
+    return np.setdiff1d(np.arange(len(groups)), calibration), calibration
 
 
 def check_numbers(training, calibration, batches, level):

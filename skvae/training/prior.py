@@ -60,8 +60,9 @@ def fit_mixture(values, is_active, n_kinds):
     everything = summaries(values, is_active, torch.ones(len(values), 1, dtype=values.dtype))
     n, n_active, sums, squares = everything
     scale = torch.sqrt((squares / n_active.clamp(min=1) - (sums / n_active.clamp(min=1)) ** 2).clamp(min=MIN_VARIANCE))
-    _, first = kmeans_plusplus((values / scale).numpy(), n_kinds, random_state=0)
-    kinds = torch.cdist(values / scale, (values / scale)[first]).argmin(dim=1)
+    scaled = values / scale
+    _, first = kmeans_plusplus(scaled.numpy(), n_kinds, random_state=0)
+    kinds = torch.cdist(scaled, scaled[first]).argmin(dim=1)
     shares = one_hot(kinds, N_KINDS).double()
     added = [N_ADDED * part / n for part in everything]
     for _ in range(N_STEPS):

@@ -23,7 +23,8 @@ from threadpoolctl import threadpool_info
 from skvae import BetaVAE, BetaVSC, ConsensusEmbedding, LogNormalizer, RowStore, VariableGeneSelector
 from skvae.consensus.loadings import cross_moments, names_after, place_together
 from skvae.consensus.matching import combine, match_runs, orientation, standardised
-from skvae.consensus.runs import SomeRows, draw_rows, with_seed
+from skvae.consensus.runs import SomeRows, with_seed
+from skvae.novelty.rows import draw_part
 from skvae.plotting import make_figure, plot_programs, plot_stability
 
 N_PROGRAMS, N_GENES, N_OWN = 4, 120, 12
@@ -347,10 +348,10 @@ def test_each_run_has_a_seed_of_its_own_and_the_estimator_stays():
 
 def test_parts_have_rows_of_each_group():
     groups = np.repeat([0, 1, 2], [70, 29, 1])
-    rows = draw_rows(groups, 0.4, np.random.RandomState(0))
+    rows = draw_part(groups, 0.4, np.random.RandomState(0), least=1)
     assert np.bincount(groups[rows]).tolist() == [28, 12, 1]
     assert (np.diff(rows) > 0).all()
-    np.testing.assert_array_equal(draw_rows(groups, 1.0, np.random.RandomState(0)), np.arange(100))
+    np.testing.assert_array_equal(draw_part(groups, 1.0, np.random.RandomState(0), least=1), np.arange(100))
 
 
 @pytest.mark.parametrize("estimator", [NMF(3, init="random", max_iter=500), BetaVSC(**SMALL)], ids=["NMF", "BetaVSC"])
