@@ -188,7 +188,10 @@ class Sums:
         """Return each statistic of each set, a dict of ndarrays (n_sets, n_values)."""
         shift, few = self.values / self.n_rows, self.values[:, self.chosen] / self.n_rows
         covariances = self.products / self.n_rows - few[:, :, np.newaxis] * few[:, np.newaxis]
-        deviations = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
+        # what is left of the moment of a constant feature is rounding, of either sign
+        moments = np.diagonal(self.products, axis1=1, axis2=2) / self.n_rows
+        variances = np.diagonal(covariances, axis1=1, axis2=2)
+        deviations = np.sqrt(np.where(variances > ROUNDING * moments, variances, 0))
         first, second = pairs_of(self.chosen)
         scale = deviations[:, first] * deviations[:, second]
         correlations = np.divide(covariances[:, first, second], scale, out=np.zeros_like(scale), where=scale > 0)

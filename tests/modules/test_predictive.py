@@ -5,7 +5,7 @@ from models import SMALL
 
 from skvae import AutoencoderEmbedding, BetaVAE, make_single_cell_counts, posterior_predictive_check
 from skvae.plotting import make_figure, plot_predictive_check
-from skvae.predictive import compare
+from skvae.predictive import Sums, compare
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,20 @@ def test_statistics_are_those_of_numpy(model, counts, check):
     np.testing.assert_allclose(check.correlations.data, np.corrcoef(x[:, chosen].T)[np.triu_indices(5, 1)], atol=1e-9)
     assert check.pairs[0].tolist() == [f"x{chosen[0]}", f"x{chosen[1]}"]
     assert pd.DataFrame(check.zeros, index=check.names).shape == (80, 5)
+
+
+def test_features_that_are_constant_in_a_sample_have_no_correlation():
+    rng = np.random.default_rng(0)
+    x = rng.random((37, 6))
+    x[:, 2:5] = [0.1, 1 / 3, 0.7]
+    center = rng.random(6)  # not their means: what is left of the variances of constants is rounding
+    sums = Sums(1, 37, center, np.arange(6))
+    sums.add(0, slice(None), x)
+    correlations = sums.statistics()["correlations"][0]
+    first, second = np.triu_indices(6, 1)
+    vary = np.isin(first, (0, 1, 5)) & np.isin(second, (0, 1, 5))
+    assert np.all(correlations[~vary] == 0)
+    np.testing.assert_allclose(correlations[vary], np.corrcoef(x.T)[first, second][vary], rtol=1e-9)
 
 
 def test_rows_of_the_model_lie_within_their_intervals_as_often_as_the_level_says(model, counts):
