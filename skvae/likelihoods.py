@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from skvae.networks import Linear
 from skvae.numerics import is_offset, log1p_exp, log_coefficient, log_normalized, variances
-from skvae.sparse import MIN_TOTAL, at_entries, entries, squared_error, sum_entries, totals, with_entries
+from skvae.sparse import MIN_TOTAL, at_entries, entries, sum_entries, totals, with_entries
+from skvae.squared_error import squared_error
 from skvae.supports import BINARY, COUNTS, REAL
 
 # Least variance of a feature in `Gaussian`, as a share of the features' mean variance where no other is asked for, and
@@ -174,7 +175,7 @@ class Gaussian(Likelihood):
 
     def encoder_input(self, x):
         units = self.units
-        return with_entries(x, lambda values, _: values / at_entries(x, units))
+        return with_entries(x, lambda values: values / at_entries(x, units))
 
     def start(self, mean, variance):
         variance, spread = variance / self.unit**2, self.spread.double()
@@ -236,7 +237,7 @@ class UnitGaussian(Likelihood):
         self.unit = max(1.0, variances(x).mean().sqrt().item())
 
     def encoder_input(self, x):
-        return with_entries(x, lambda values, _: values / self.unit)
+        return with_entries(x, lambda values: values / self.unit)
 
     def start(self, mean, variance):
         self.x_hat.start(mean / self.unit, variance / self.unit**2)

@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from skvae.sparse import power_sums, totals, with_entries
+from skvae.sparse import at_rows, power_sums, totals, with_entries
 
 # Largest sum of the features' squared means, in sums of their variances, at which sparse squared errors are precise.
 MAX_OFFSET = 9
@@ -22,9 +22,9 @@ def variances(x):
 
 def log_normalized(x, target):
     """Return log1p of the counts after each row is scaled to a total of `target`."""
-    total = totals(x)[:, 0]
+    total = at_rows(x, totals(x)[:, 0])
     # the share first: target / total may be more than float32 holds
-    return with_entries(x, lambda counts, rows: torch.log1p(counts / total[rows] * target))
+    return with_entries(x, lambda counts: torch.log1p(counts / total * target))
 
 
 def log1p_exp(x):

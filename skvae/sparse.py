@@ -11,14 +11,10 @@ import torch
 from scipy import sparse
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
-from torch.linalg import vecdot
 from torch.nn import functional as F
 
 # Least total of a row, so that an empty row of counts has a finite log-likelihood.
 MIN_TOTAL = 1e-8
-
-# Elements of W from which half of W' P W costs less than the whole in one product.
-MIN_HALVED = 2**20
 
 
 class Bags:
@@ -51,12 +47,24 @@ class Bags:
         """Return the bags with other values at the same positions."""
         return Bags(self.starts, self.indices, values)
 
-    def sums(self, table, values=None):
+    def squared(self):
+        """Return the bags with squared values."""
+        return self.with_values(self.values.square())
+
+    def sums(self, table):
         """Return the sum over each bag of value times the row of `table`, (n, K) -> (n_bags, K)."""
-        weights = self.values if values is None else values
         return F.embedding_bag(
-            self.indices, table, self.starts, mode="sum", per_sample_weights=weights, include_last_offset=True
+            self.indices, table, self.starts, mode="sum", per_sample_weights=self.values, include_last_offset=True
         )
+
+    def dots(self, vector):
+        """Return the sum over each bag of value times the element of `vector`, (n,) -> (n_bags,)."""
+        if vector.device.type != "cpu":
+            return self.sums(vector[:, None])[:, 0]
+        # several times as fast as bags of a single column
+        parts = (self.values.numpy(force=True), self.indices.numpy(), self.starts.numpy())
+        matrix = sparse.csr_array(parts, shape=(len(self.starts) - 1, len(vector)))
+        return torch.from_numpy(matrix @ vector.numpy(force=True))
 
 
 class SparseBatch:
@@ -82,7 +90,8 @@ class SparseBatch:
         """Return the rows of a CSR matrix without duplicates; `trains` says whether gradients will be asked for."""
         positions = None
         if trains:
-            numbered = type(matrix)((np.arange(matrix.nnz), matrix.indices, matrix.indptr), matrix.shape)
+            numbers = np.arange(matrix.nnz, dtype=matrix.indices.dtype)
+            numbered = type(matrix)((numbers, matrix.indices, matrix.indptr), matrix.shape)
             positions = Bags.from_scipy(numbered.tocsc())
         return cls(matrix.shape, Bags.from_scipy(matrix), positions)
 
@@ -104,11 +113,20 @@ class SparseBatch:
     def to(self, device, *, non_blocking=False):
         return self.map(lambda part: part.to(device, non_blocking=non_blocking))
 
+    def with_values(self, values):
+        """Return a minibatch with other values at the same positions."""
+        return SparseBatch(self.shape, self.rows.with_values(values), self.positions)
+
     @cached_property
     def row_of_entry(self):
         """The row of each non-zero, in the order of `rows`."""
         counts = self.rows.starts.diff()
         return torch.repeat_interleave(torch.arange(len(self), device=counts.device), counts)
+
+    @cached_property
+    def totals(self):
+        """The total of each row, (B,)."""
+        return sum_entries(self, self.rows.values)
 
     def to_dense(self):
         values = self.rows.values
@@ -153,20 +171,41 @@ def sum_entries_sparse(x: SparseBatch, values):
     return values.new_zeros(len(x)).index_add(0, x.row_of_entry, values)
 
 
+@singledispatch
+def at_rows(x, numbers):  # noqa: ARG001
+    """Return the number of its row, of (B,), for each entry of x."""
+    return numbers[:, None]
+
+
+@at_rows.register
+def at_rows_sparse(x: SparseBatch, numbers):
+    return numbers.index_select(0, x.row_of_entry)
+
+
+@singledispatch
+def row_totals(x):
+    return x.sum(dim=1)
+
+
+@row_totals.register
+def row_totals_sparse(x: SparseBatch):
+    return x.totals
+
+
 def totals(x):
     """Return the total of each row, (B, 1), at least `MIN_TOTAL`."""
-    return sum_entries(x, entries(x)).clamp(min=MIN_TOTAL)[:, None]
+    return row_totals(x).clamp(min=MIN_TOTAL)[:, None]
 
 
 @singledispatch
 def with_entries(x, function):
-    """Return x with `function` applied to its entries, which are given with the index of their row."""
-    return function(x, torch.arange(len(x), device=x.device)[:, None])
+    """Return x with `function` applied to its entries."""
+    return function(x)
 
 
 @with_entries.register
 def with_entries_sparse(x: SparseBatch, function):
-    return SparseBatch(x.shape, x.rows.with_values(function(x.rows.values, x.row_of_entry)), x.positions)
+    return x.with_values(function(x.rows.values))
 
 
 @singledispatch
@@ -203,12 +242,17 @@ def drop(x, share, generator):
 
 @drop.register
 def drop_sparse(x: SparseBatch, share, generator):
-    return with_entries(x, lambda values, _: thin(values, share, generator))
+    return with_entries(x, lambda values: thin(values, share, generator))
 
 
 def thin(values, share, generator):
-    kept = torch.rand(values.shape, generator=generator, device=values.device) >= share
-    return values * kept / (1 - share)
+    """Return values of which a random share, to 16 bits, is zero, and the others so much larger that the mean stays."""
+    left_out = min(round(share * 2**16), 2**16 - 1)
+    # four numbers of 16 bits from each draw: as many draws would take as long as a product of sparse rows
+    draws = torch.empty(-(-values.numel() // 4), dtype=torch.int64, device=values.device)
+    numbers = draws.random_(-(2**63), None, generator=generator).view(torch.int16)[: values.numel()]
+    kept = (numbers >= left_out - 2**15).to(values.dtype)
+    return values * kept.mul_(2**16 / (2**16 - left_out)).view(values.shape)
 
 
 @singledispatch
@@ -260,89 +304,3 @@ class CenteredProduct(Function):
     def backward(ctx, grad):
         (mean,) = ctx.saved_tensors
         return None, None, ctx.x.columns.sums(grad).addr_(mean, grad.sum(dim=0), alpha=-1)
-
-
-@singledispatch
-def squared_error(x, h, weight, bias, precision=None):
-    """Return sum_d p_d (x_d - W_d h - b_d)^2, shape (B,).
-
-    Parameters
-    ----------
-    x : tensor or SparseBatch of shape (B, D)
-    h : tensor of shape (B, H)
-    weight : tensor of shape (D, H)
-    bias : tensor of shape (D,)
-    precision : tensor of shape (D,) or None
-        None for ones.
-    """
-    squares = (x - F.linear(h, weight, bias)).square()
-    return squares.sum(dim=1) if precision is None else squares @ precision
-
-
-@squared_error.register
-def squared_error_sparse(x: SparseBatch, h, weight, bias, precision=None):
-    if gram_pays(len(x), weight.shape[1]):
-        return SquaredError.apply(x, h, weight, bias, precision)
-    return squared_error(x.to_dense(), h, weight, bias, precision)
-
-
-class SquaredError(Function):
-    """`squared_error` of a sparse minibatch without the dense (B, D) reconstruction, exact.
-
-    With x_hat = W h + b and P = diag(p)
-
-        sum_d p_d (x_d - x_hat_d)^2 = x' P (x - 2 b) - 2 h' (W' P x) + h' (W' P W) h + 2 h' (W' P b) + b' P b
-
-    where the first two terms touch the non-zeros of x alone and the others no x at all (after Vincent et al. 2015,
-    arXiv:1412.7091). The gradients come from W S - X' diag(g) H with S = H' diag(g) H, for upstream gradients g (B,).
-    """
-
-    @staticmethod
-    def forward(ctx, x, h, weight, bias, precision):
-        weighted, weighted_bias, ones = weight, bias, torch.ones_like(bias)
-        if precision is not None:
-            weighted, weighted_bias, ones = weight * precision[:, None], bias * precision, precision
-        linear = weighted_bias @ weight - x.rows.sums(weighted)
-        half_grad = torch.addmm(linear, h, gram(weight, weighted))
-        squares = x.rows.sums(ones[:, None], x.rows.values.square()) - 2 * x.rows.sums(weighted_bias[:, None])
-        ctx.x = x
-        ctx.save_for_backward(h, weight, bias, precision, half_grad)
-        # not a dot product, whose last bits depend on the number of threads
-        return squares[:, 0] + ((half_grad + linear) * h).sum(dim=1) + (weighted_bias * bias).sum()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        x = ctx.x
-        h, weight, bias, precision, half_grad = ctx.saved_tensors
-        g = grad[:, None]
-        gh = g * h
-        sum_gh = gh.sum(dim=0)
-        # per feature d: sum_i g_i x_id h_i and sum_i g_i x_id
-        xh = x.columns.sums(gh)
-        xg = x.columns.sums(g)[:, 0]
-        if precision is not None:
-            explained = vecdot(weight, xh) + bias * xg
-        residual = xh.addmm_(weight, gh.T @ h, beta=-1).addr_(bias, sum_gh)
-        bias_residual = vecdot(weight, sum_gh) + bias * grad.sum() - xg
-        if precision is None:
-            return None, 2 * g * half_grad, residual.mul_(2), 2 * bias_residual, None
-        xxg = x.columns.sums(g, x.columns.values.square())[:, 0]
-        precision_grad = vecdot(weight, residual) + bias * bias_residual - explained + xxg
-        twice = 2 * precision
-        return None, 2 * g * half_grad, residual.mul_(twice[:, None]), twice * bias_residual, precision_grad
-
-
-def gram(weight, weighted):
-    """Return W' P W from W and P W. It is symmetric: of a large one a quarter is a copy."""
-    if weight.numel() < MIN_HALVED:
-        return weight.T @ weighted
-    half = weight.shape[1] // 2
-    top = weight[:, :half].T @ weighted
-    corner = weight[:, half:].T @ weighted[:, half:]
-    return torch.cat([top, torch.cat([top[:, half:].T, corner], dim=1)])
-
-
-def gram_pays(n_rows, n_hidden):
-    """Return whether the Gram matrix W' P W costs less than the dense reconstruction: measured on two cores."""
-    return n_rows >= 0.75 * n_hidden

@@ -3,7 +3,8 @@ import pytest
 import torch
 from scipy import sparse
 
-from skvae.sparse import SparseBatch, centered_linear, drop, gram, power_sums, squared_error
+from skvae.sparse import SparseBatch, centered_linear, drop, power_sums
+from skvae.squared_error import gram, squared_error
 
 B, D, H = 6, 9, 3
 MATRIX = sparse.random_array((B, D), density=0.4, format="csr", random_state=0)
