@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from skvae.networks import Linear
 from skvae.numerics import is_offset, log1p_exp, log_coefficient, log_normalized, variances
+from skvae.rates import NegativeBinomialLogProb, PoissonLogProb
 from skvae.sparse import MIN_TOTAL, at_entries, entries, sum_entries, totals, with_entries
 from skvae.squared_error import squared_error
 from skvae.supports import BINARY, COUNTS, REAL
@@ -291,9 +292,7 @@ class Poisson(WithTotal):
         self.proportions.start(mean)
 
     def log_prob(self, h, x):
-        log_rate, total = self.proportions(h, x)
-        counts = entries(x)
-        return sum_entries(x, counts * at_entries(x, log_rate) - torch.lgamma(counts + 1)) - total[:, 0]
+        return PoissonLogProb.apply(x, self.proportions.logits(h))
 
     def mean(self, h, total=None):
         return self.proportions.mean(h, total)
@@ -333,8 +332,7 @@ class NegativeBinomial(WithTotal):
             self.slow_log_theta.copy_(-torch.log(noise) / DISPERSION_SPEED)
 
     def log_prob(self, h, x):
-        log_zero, rest = self.log_prob_of_zero(h, x)
-        return log_zero.sum(dim=1) + sum_entries(x, rest)
+        return NegativeBinomialLogProb.apply(x, self.proportions.logits(h), self.log_theta)
 
     def log_prob_of_zero(self, h, x):
         """Return log p(x_d = 0|z), (B, D), and what log p(x_d|z) has beyond it at the entries of x."""

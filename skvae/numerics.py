@@ -1,12 +1,27 @@
 """Functions of numbers that are easily wrong in float32, and of features of a minibatch."""
 
+import numpy as np
 import torch
+from torch.linalg import vecdot
 from torch.nn import functional as F
 
 from skvae.sparse import at_rows, power_sums, totals, with_entries
 
 # Largest sum of the features' squared means, in sums of their variances, at which sparse squared errors are precise.
 MAX_OFFSET = 9
+
+
+def row_dots(a, b):
+    """Return the dot product of each row of a, (B, D), with b, or with its row of b: (B,).
+
+    Those of a row do not depend on the number of threads, nor on the rows beside it.
+    """
+    if a.device.type != "cpu":
+        return vecdot(a, b)
+    # torch would write the products to memory
+    return torch.from_numpy(
+        np.einsum("bd,d->b" if b.ndim == 1 else "bd,bd->b", a.numpy(force=True), b.numpy(force=True))
+    )
 
 
 def is_offset(mean, variance):

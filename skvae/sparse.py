@@ -124,6 +124,11 @@ class SparseBatch:
         return torch.repeat_interleave(torch.arange(len(self), device=counts.device), counts)
 
     @cached_property
+    def places(self):
+        """The place of each non-zero in the elements of a table (B, D)."""
+        return self.row_of_entry * self.shape[1] + self.rows.indices
+
+    @cached_property
     def totals(self):
         """The total of each row, (B,)."""
         return sum_entries(self, self.rows.values)
@@ -156,8 +161,8 @@ def at_entries(x, table):  # noqa: ARG001
 
 @at_entries.register
 def at_entries_sparse(x: SparseBatch, table):
-    positions = x.rows.indices if table.ndim == 1 else x.row_of_entry * x.shape[1] + x.rows.indices
-    return table.flatten().index_select(0, positions)  # several times as fast as an index
+    # several times as fast as an index
+    return table.flatten().index_select(0, x.rows.indices if table.ndim == 1 else x.places)
 
 
 @singledispatch
@@ -169,6 +174,29 @@ def sum_entries(x, values):  # noqa: ARG001
 @sum_entries.register
 def sum_entries_sparse(x: SparseBatch, values):
     return values.new_zeros(len(x)).index_add(0, x.row_of_entry, values)
+
+
+@singledispatch
+def sum_columns(x, values):  # noqa: ARG001
+    """Return the sum over the entries of each column, (D,)."""
+    return values.sum(dim=0)
+
+
+@sum_columns.register
+def sum_columns_sparse(x: SparseBatch, values):
+    return values.new_zeros(x.shape[1]).index_add_(0, x.rows.indices, values)
+
+
+@singledispatch
+def add_entries(x, table, values):  # noqa: ARG001
+    """Add values to a table (B, D), in place, where x has its entries, and return it."""
+    return table.add_(values)
+
+
+@add_entries.register
+def add_entries_sparse(x: SparseBatch, table, values):
+    table.view(-1).index_add_(0, x.places, values)
+    return table
 
 
 @singledispatch

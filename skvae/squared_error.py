@@ -2,13 +2,12 @@
 
 from functools import singledispatch
 
-import numpy as np
 import torch
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
-from torch.linalg import vecdot
 from torch.nn import functional as F
 
+from skvae.numerics import row_dots
 from skvae.sparse import SparseBatch
 
 # Elements of W from which half of W' P W costs less than the whole in one product.
@@ -89,14 +88,6 @@ def parts_of(weight):
     n_rows = len(weight)
     size = BLOCK if weight.device.type == "cpu" else n_rows
     return [slice(first, first + size) for first in range(0, n_rows, size)]
-
-
-def row_dots(a, b):
-    """Return the sum over each row of the product of two matrices, (D, H) -> (D,)."""
-    if a.device.type != "cpu":
-        return vecdot(a, b)
-    # torch would write the products to memory
-    return torch.from_numpy(np.einsum("dh,dh->d", a.numpy(force=True), b.numpy(force=True)))
 
 
 def gram(weight, weighted):

@@ -18,6 +18,7 @@ from skvae.rows.moments import Moments
 from skvae.rows.shuffling import ShuffledMinibatches
 from skvae.training.checkpoint import ProgressBar
 from skvae.training.history import KL_BY_COMPONENT, N_STEP_TERMS, TERMS
+from skvae.training.optimizer import Adam
 from skvae.training.schedules import SCHEDULES, learning_rate_at
 from skvae.training.stopping import DivergenceError, StopTraining, asks_to_stop
 
@@ -236,7 +237,7 @@ def make_net(
     net = Net(
         module,
         criterion=objective,
-        optimizer=torch.optim.Adam,
+        optimizer=Adam,
         optimizer__fused=True,
         optimizer__eps=ADAM_EPS,
         lr=learning_rate,
