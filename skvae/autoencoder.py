@@ -1,5 +1,7 @@
 """The autoencoder: encoder, latent, decoder and likelihood as one module, with the linear model that they add to."""
 
+from functools import cached_property
+
 import torch
 from torch import nn
 
@@ -94,7 +96,14 @@ class Autoencoder(nn.Module):
         if self.projection is not None:
             self.projection.linear.weight.requires_grad_(True)
 
-    @property
+    # what follows is looked up once: for a single row it would take longer than its products
+
+    @cached_property
+    def largest_layer(self):
+        """Elements of the largest weight."""
+        return max(parameter.numel() for parameter in self.parameters())
+
+    @cached_property
     def widest_layer(self):
         """Elements a sample of the widest array on the way from x to q(z|x)."""
         # a layer has as many biases as outputs
@@ -171,9 +180,10 @@ class Autoencoder(nn.Module):
         h = self.decode(self.encode(x, own).mean(), other)
         return self.likelihood.denoised(h, totals(x) if total is None else total)
 
-    def log_prob(self, x, c, z):
-        """Return log p(x|z), shape (B,)."""
-        return self.likelihood.log_prob(self.decode(z, c), x)
+    def log_prob_given(self, x, c):
+        """Return log p(x|z), shape (B,), of the same rows as a function of z."""
+        log_prob = self.likelihood.given(x)
+        return lambda z: log_prob(self.decode(z, c))
 
     def forward(self, x, c, generator):
         """Return log p(x|z) (B,) at one z ~ q(z|x), and KL(q || p) per dimension (B, J)."""

@@ -69,10 +69,11 @@ class AutoencoderEmbedding(BaseEmbedding):
         its network learns what sets batches apart.
     max_epochs : int or "auto", default="auto"
         Number of passes over the data. "auto" is 40 of at most 1000 rows, with the square of their number fewer of
-        more, and at least 8; with batches as many as visit 90,000 rows. Up to 2000 rows without batches it first tries
-        on four fifths of them whether the network gains on the others, without which the fit stays linear, as it does
-        below 100 rows. A number trains the network in any case. With `init="random"`, "auto" visits 200,000 rows, in 8
-        to 60 epochs, and takes at least 250 gradient steps.
+        more, and at least 8, or, of more than 150,000 rows, as many as visit 1,200,000, and at least 2; with batches as
+        many as visit 90,000 rows, and at least as many. Up to 2000 rows without batches it first tries on four fifths
+        of them whether the network gains on the others, without which the fit stays linear, as it does below 100 rows.
+        A number trains the network in any case. With `init="random"`, "auto" visits 200,000 rows, in 8 to 60 epochs,
+        and takes at least 250 gradient steps.
     max_steps : int, default=None
         Number of gradient steps, instead of `max_epochs`: less than a pass over many rows, or all those that calls of
         `partial_fit` will take together. None for those of `max_epochs`, as if the first chunk were all data.
@@ -227,10 +228,11 @@ class BetaVAE(VariationalEmbedding):
         its network learns what sets batches apart.
     max_epochs : int or "auto", default="auto"
         Number of passes over the data. "auto" is 40 of at most 1000 rows, with the square of their number fewer of
-        more, and at least 8; with batches as many as visit 90,000 rows. Up to 2000 rows without batches it first tries
-        on four fifths of them whether the network gains on the others, without which the fit stays linear, as it does
-        below 100 rows. A number trains the network in any case. With `init="random"`, "auto" visits 200,000 rows, in 8
-        to 60 epochs, and takes at least 250 gradient steps.
+        more, and at least 8, or, of more than 150,000 rows, as many as visit 1,200,000, and at least 2; with batches as
+        many as visit 90,000 rows, and at least as many. Up to 2000 rows without batches it first tries on four fifths
+        of them whether the network gains on the others, without which the fit stays linear, as it does below 100 rows.
+        A number trains the network in any case. With `init="random"`, "auto" visits 200,000 rows, in 8 to 60 epochs,
+        and takes at least 250 gradient steps.
     max_steps : int, default=None
         Number of gradient steps, instead of `max_epochs`: less than a pass over many rows, or all those that calls of
         `partial_fit` will take together. None for those of `max_epochs`, as if the first chunk were all data.
@@ -372,10 +374,11 @@ class BetaVSC(VariationalEmbedding):
         its network learns what sets batches apart.
     max_epochs : int or "auto", default="auto"
         Number of passes over the data. "auto" is 40 of at most 1000 rows, with the square of their number fewer of
-        more, and at least 8; with batches as many as visit 90,000 rows. Up to 2000 rows without batches it first tries
-        on four fifths of them whether the network gains on the others, without which the fit stays linear, as it does
-        below 100 rows. A number trains the network in any case. With `init="random"`, "auto" visits 200,000 rows, in 8
-        to 60 epochs, and takes at least 250 gradient steps.
+        more, and at least 8, or, of more than 150,000 rows, as many as visit 1,200,000, and at least 2; with batches as
+        many as visit 90,000 rows, and at least as many. Up to 2000 rows without batches it first tries on four fifths
+        of them whether the network gains on the others, without which the fit stays linear, as it does below 100 rows.
+        A number trains the network in any case. With `init="random"`, "auto" visits 200,000 rows, in 8 to 60 epochs,
+        and takes at least 250 gradient steps.
     max_steps : int, default=None
         Number of gradient steps, instead of `max_epochs`: less than a pass over many rows, or all those that calls of
         `partial_fit` will take together. None for those of `max_epochs`, as if the first chunk were all data.

@@ -4,6 +4,7 @@ To add one, write the class and its line in `LIKELIHOODS`: the estimators' `like
 """
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,9 +13,9 @@ from torch.nn import functional as F
 
 from skvae.networks import Linear
 from skvae.numerics import is_offset, log1p_exp, log_coefficient, log_normalized, variances
-from skvae.rates import NegativeBinomialLogProb, PoissonLogProb
+from skvae.rates import NegativeBinomialCounts, NegativeBinomialLogProb, PoissonCounts, PoissonLogProb
 from skvae.sparse import MIN_TOTAL, at_entries, entries, sum_entries, totals, with_entries
-from skvae.squared_error import squared_error
+from skvae.squared_error import squared_error_given
 from skvae.supports import BINARY, COUNTS, REAL
 
 # Least variance of a feature in `Gaussian`, as a share of the features' mean variance where no other is asked for, and
@@ -30,6 +31,9 @@ TARGET_SUM = 1e4
 # The moments of a feature are no better start: they count what sets the samples apart as dispersion.
 INITIAL_DISPERSION = 10.0
 DISPERSION_SPEED = 20.0
+
+# Beyond it a distribution is as good as Poisson's, and the gamma functions of float64 differ by rounding alone.
+MAX_LOG_DISPERSION = 23.0
 
 DROPOUT_LOGIT = -2.0  # that `ZeroInflatedNegativeBinomial` starts from: omega is about 0.12
 MIN_SHARE = 1e-4  # least share of ones, and of zeros, that `Bernoulli` starts from
@@ -117,6 +121,10 @@ class Likelihood(nn.Module):
     def log_prob(self, h, x):
         """Return log p(x|z), (B,), summed over the features of x (B, D), from the hidden features h (B, H)."""
         raise NotImplementedError
+
+    def given(self, x):
+        """Return `log_prob` of the same rows x (B, D) as a function of h: what h does not change may be found once."""
+        return lambda h: self.log_prob(h, x)
 
     def mean(self, h, total=None):
         """Return E[x|z], shape (B, D); of counts in rows of a total (B, 1), by default the mean one of the data."""
@@ -207,10 +215,13 @@ class Gaussian(Likelihood):
         return self.relative_variance() * self.spread**2 * self.unit**2
 
     def log_prob(self, h, x):
+        return self.given(x)(h)
+
+    def given(self, x):
         variance = self.relative_variance()
-        error = self.x_hat.squared_error(h, self.encoder_input(x), 1 / variance)
+        error = self.x_hat.squared_error_given(self.encoder_input(x), 1 / variance)
         constant = (torch.log(2 * math.pi * variance) / 2 + torch.log(self.spread)).sum()
-        return -error / 2 - constant - x.shape[1] * math.log(self.unit)
+        return lambda h: -error(h) / 2 - constant - x.shape[1] * math.log(self.unit)
 
     def mean(self, h, total=None):
         return self.units * self.x_hat(h)
@@ -247,8 +258,11 @@ class UnitGaussian(Likelihood):
         return self.unit * loadings
 
     def log_prob(self, h, x):
-        error = self.unit**2 * self.x_hat.squared_error(h, self.encoder_input(x))
-        return -(error + x.shape[1] * math.log(2 * math.pi)) / 2
+        return self.given(x)(h)
+
+    def given(self, x):
+        error = self.x_hat.squared_error_given(self.encoder_input(x))
+        return lambda h: -(self.unit**2 * error(h) + x.shape[1] * math.log(2 * math.pi)) / 2
 
     def mean(self, h, total=None):
         return self.unit * self.x_hat(h)
@@ -292,7 +306,11 @@ class Poisson(WithTotal):
         self.proportions.start(mean)
 
     def log_prob(self, h, x):
-        return PoissonLogProb.apply(x, self.proportions.logits(h))
+        return self.given(x)(h)
+
+    def given(self, x):
+        log_prob = partial(PoissonLogProb.apply, x) if torch.is_grad_enabled() else PoissonCounts(x)
+        return lambda h: log_prob(self.proportions.logits(h))
 
     def mean(self, h, total=None):
         return self.proportions.mean(h, total)
@@ -322,7 +340,7 @@ class NegativeBinomial(WithTotal):
     @property
     def log_theta(self):
         """The logarithm of the dispersions, (D,)."""
-        return DISPERSION_SPEED * self.slow_log_theta
+        return (DISPERSION_SPEED * self.slow_log_theta).clamp(-MAX_LOG_DISPERSION, MAX_LOG_DISPERSION)
 
     def start(self, mean, variance):
         self.proportions.start(mean)
@@ -332,7 +350,14 @@ class NegativeBinomial(WithTotal):
             self.slow_log_theta.copy_(-torch.log(noise) / DISPERSION_SPEED)
 
     def log_prob(self, h, x):
-        return NegativeBinomialLogProb.apply(x, self.proportions.logits(h), self.log_theta)
+        return self.given(x)(h)
+
+    def given(self, x):
+        log_theta = self.log_theta
+        if torch.is_grad_enabled():
+            return lambda h: NegativeBinomialLogProb.apply(x, self.proportions.logits(h), log_theta)
+        log_prob = NegativeBinomialCounts(x, log_theta)
+        return lambda h: log_prob(self.proportions.logits(h))
 
     def log_prob_of_zero(self, h, x):
         """Return log p(x_d = 0|z), (B, D), and what log p(x_d|z) has beyond it at the entries of x."""
@@ -451,9 +476,9 @@ class LinearMean(Linear):
         with torch.no_grad():
             self.bias.copy_(mean)
 
-    def squared_error(self, h, x, precision=None):
-        """Return sum_d p_d (x_d - x_hat_d)^2, shape (B,)."""
-        return squared_error(x.to_dense() if self.makes_dense else x, h, self.weight, self.bias, precision)
+    def squared_error_given(self, x, precision=None):
+        """Return sum_d p_d (x_d - x_hat_d)^2, shape (B,), as a function of h."""
+        return squared_error_given(x.to_dense() if self.makes_dense else x, self.weight, self.bias, precision)
 
 
 class Proportions(nn.Module):

@@ -7,7 +7,6 @@ minibatch. It has `beta`, the weight of the KL term at the end of training, and
 """
 
 import math
-from functools import partial
 
 import torch
 
@@ -58,11 +57,11 @@ def importance_weighted(module, x, c, n_samples):
     n_samples : int
         K.
     """
-    q = module.encode(x, c)
+    q, log_prob = module.encode(x, c), module.log_prob_given(x, c)
     total = torch.full_like(q.mean()[:, 0], -torch.inf)
     for z in q.samples(n_samples):
         weight = module.prior.log_prob(z) - q.log_prob(z).sum(dim=1)
-        total = torch.logaddexp(total, module.log_prob(x, c, z) + weight)
+        total = torch.logaddexp(total, log_prob(z) + weight)
     return total - math.log(n_samples)
 
 
@@ -79,4 +78,4 @@ def elbo(module, x, c, n_samples=N_SCORE_SAMPLES):
     n_samples : int, default=64
         Of z, over which the expectation is a mean.
     """
-    return module.encode(x, c).bound(partial(module.log_prob, x, c), n_samples)
+    return module.encode(x, c).bound(module.log_prob_given(x, c), n_samples)

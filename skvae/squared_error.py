@@ -41,27 +41,62 @@ def squared_error_sparse(x: SparseBatch, h, weight, bias, precision=None):
     return squared_error(x.to_dense(), h, weight, bias, precision)
 
 
-class SquaredError(Function):
-    """`squared_error` of a sparse minibatch without the dense (B, D) reconstruction, exact.
+@singledispatch
+def squared_error_given(x, weight, bias, precision=None):
+    """Return `squared_error` of the same rows as a function of h: without gradients what is the same is found once."""
+    return lambda h: squared_error(x, h, weight, bias, precision)
+
+
+@squared_error_given.register
+def squared_error_given_sparse(x: SparseBatch, weight, bias, precision=None):
+    if torch.is_grad_enabled():
+        return lambda h: squared_error(x, h, weight, bias, precision)
+    return SparseSquaredError(x, weight, bias, torch.ones_like(bias) if precision is None else precision)
+
+
+class SparseSquaredError:
+    """`squared_error` of sparse rows as a function of h, without the dense (B, D) reconstruction, exact.
 
     With x_hat = W h + b and P = diag(p)
 
         sum_d p_d (x_d - x_hat_d)^2 = x' P (x - 2 b) - 2 h' (W' P x) + h' (W' P W) h + 2 h' (W' P b) + b' P b
 
     where the first two terms touch the non-zeros of x alone and the others no x at all (after Vincent et al. 2015,
-    arXiv:1412.7091). The gradients come from W S - X' diag(g) H with S = H' diag(g) H, for upstream gradients g (B,).
+    arXiv:1412.7091).
+    """
+
+    def __init__(self, x, weight, bias, precision):
+        weighted, weighted_bias = weight * precision[:, None], bias * precision
+        self.linear = weighted_bias @ weight - x.rows.sums(weighted)
+        self.gram = gram(weight, weighted)
+        # not a dot product, whose last bits depend on the number of threads
+        self.constant = (weighted_bias * bias).sum() + x.rows.squared().dots(precision) - 2 * x.rows.dots(weighted_bias)
+
+    def __call__(self, h):
+        return self.at(h, self.half_grad(h))
+
+    def half_grad(self, h):
+        """Return half the gradient of each row's error in h, (B, H)."""
+        return torch.addmm(self.linear, h, self.gram)
+
+    def at(self, h, half_grad):
+        """Return the errors, (B,), from h and `half_grad` of it."""
+        return self.constant + ((half_grad + self.linear) * h).sum(dim=1)
+
+
+class SquaredError(Function):
+    """`SparseSquaredError` with its gradients.
+
+    They come from W S - X' diag(g) H with S = H' diag(g) H, for upstream gradients g (B,).
     """
 
     @staticmethod
     def forward(ctx, x, h, weight, bias, precision):
-        weighted, weighted_bias = weight * precision[:, None], bias * precision
-        linear = weighted_bias @ weight - x.rows.sums(weighted)
-        half_grad = torch.addmm(linear, h, gram(weight, weighted))
-        squares = x.rows.squared().dots(precision) - 2 * x.rows.dots(weighted_bias)
+        error = SparseSquaredError(x, weight, bias, precision)
+        half_grad = error.half_grad(h)
         ctx.x = x
         ctx.save_for_backward(h, weight, bias, precision, half_grad)
-        # not a dot product, whose last bits depend on the number of threads
-        return squares + ((half_grad + linear) * h).sum(dim=1) + (weighted_bias * bias).sum()
+        return error.at(h, half_grad)
 
     @staticmethod
     @once_differentiable

@@ -62,8 +62,8 @@ DTYPE = Shared(torch.get_default_dtype, torch.set_default_dtype)
 
 @contextmanager
 def threads_for(module):
-    """Use one thread if the layers of a module are small."""
-    if max(weight.numel() for weight in module.parameters()) > MAX_SERIAL:
+    """Use one thread if the layers of an autoencoder are small."""
+    if module.largest_layer > MAX_SERIAL:
         yield
         return
     with THREADS.at(1):

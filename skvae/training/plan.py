@@ -4,8 +4,10 @@ import math
 from dataclasses import dataclass, replace
 
 # `max_epochs="auto"`: bounds of the epochs, by `init`. `N_FEW` rows or fewer have the most; with covariates, or from a
-# random start, it is as many as see `N_SEEN` rows, in at least so many gradient steps.
+# random start, it is as many as see `N_SEEN` rows, in at least so many gradient steps. Of very many rows fewer than
+# `MIN_EPOCHS` passes see `N_ENOUGH`, and are enough.
 MIN_EPOCHS, MAX_EPOCHS = 8, {"linear": 40, "random": 60}
+FEWEST_EPOCHS, N_ENOUGH = 2, 1_200_000
 N_FEW = 1000
 N_SEEN, MIN_STEPS = {"linear": 90_000, "random": 200_000}, {"linear": 1, "random": 250}
 
@@ -47,7 +49,7 @@ class Plan:
 
     def shortest(self):
         """Return the plan of a fit that stays linear: what is left to learn takes few epochs."""
-        return self.of_epochs(MIN_EPOCHS, self.steps_per_epoch)
+        return self.of_epochs(min(self.n_epochs, MIN_EPOCHS), self.steps_per_epoch)
 
     def one_epoch(self):
         """Return the plan of a single pass, which is a part of a longer run."""
@@ -64,4 +66,5 @@ def choose_epochs(rows, steps_per_epoch, init):
         usual = round(MAX_EPOCHS[init] * (N_FEW / rows.n_visits) ** 2)
     else:
         usual = N_SEEN[init] // rows.n_visits
-    return max(MIN_EPOCHS, min(MAX_EPOCHS[init], usual), math.ceil(MIN_STEPS[init] / steps_per_epoch))
+    fewest = min(MIN_EPOCHS, max(FEWEST_EPOCHS, math.ceil(N_ENOUGH / rows.n_visits)))
+    return max(fewest, min(MAX_EPOCHS[init], usual), math.ceil(MIN_STEPS[init] / steps_per_epoch))

@@ -220,6 +220,25 @@ def test_rates_far_out_have_finite_log_probs_and_gradients(name):
     assert all(part.isfinite().all() for part in torch.autograd.grad(log_prob.sum(), list(likelihood.parameters())))
 
 
+@pytest.mark.parametrize("log_theta", [-500.0, 500.0])
+def test_dispersions_far_out_have_finite_log_probs_and_gradients(log_theta):
+    likelihood = make("nb").float()
+    with torch.no_grad():
+        likelihood.slow_log_theta.fill_(log_theta)
+    log_prob = likelihood.log_prob(H.float(), COUNTS.float())
+    assert log_prob.isfinite().all()
+    assert all(part.isfinite().all() for part in torch.autograd.grad(log_prob.sum(), list(likelihood.parameters())))
+
+
+@pytest.mark.parametrize("name", list(LIKELIHOODS))
+def test_log_probs_of_the_same_rows_are_a_function_of_the_hidden_features(name):
+    likelihood, x = make(name), (COUNTS > 0).double()
+    expected = [likelihood.log_prob(h, x).detach() for h in (H, 2 * H)]
+    with torch.no_grad():
+        log_prob = likelihood.given(x)
+        torch.testing.assert_close([log_prob(h) for h in (H, 2 * H)], expected)
+
+
 @pytest.mark.parametrize("name", ["poisson", "nb"])
 def test_a_row_without_counts_is_certain(name):
     assert likelihood_of_empty_row(name) == pytest.approx(0, abs=1e-6)

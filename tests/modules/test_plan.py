@@ -42,6 +42,14 @@ def test_by_default_there_are_40_epochs_of_1000_rows_and_with_their_square_fewer
     assert make(rows_of(n_rows)).n_epochs == expected
 
 
+@pytest.mark.parametrize(
+    ("n_rows", "n_epochs"), [(150_000, 8), (200_000, 6), (300_000, 4), (600_000, 2), (2_000_000, 2)]
+)
+@pytest.mark.parametrize("init", ["linear", "random"])
+def test_of_very_many_rows_two_epochs_or_1_200_000_rows_are_enough(n_rows, n_epochs, init):
+    assert make(rows_of(n_rows), init=init).n_epochs == n_epochs
+
+
 @pytest.mark.parametrize(("n_rows", "n_epochs"), [(50, 40), (2250, 40), (4500, 20), (9000, 10), (90_000, 8)])
 def test_with_batches_the_epochs_visit_90_000_rows(n_rows, n_epochs):
     rows = rows_of(n_rows, covariates=Covariates({None: Levels(np.arange(2))}))

@@ -4,7 +4,7 @@ import torch
 from scipy import sparse
 
 from skvae.sparse import SparseBatch, centered_linear, drop, power_sums
-from skvae.squared_error import gram, squared_error
+from skvae.squared_error import gram, squared_error, squared_error_given
 
 B, D, H = 6, 9, 3
 MATRIX = sparse.random_array((B, D), density=0.4, format="csr", random_state=0)
@@ -64,6 +64,17 @@ def test_squared_error_is_that_of_dense_rows():
         assert torch.autograd.gradcheck(lambda *inputs, x=x: squared_error(x, *inputs), parameters())
 
 
+def test_squared_errors_of_the_same_rows_are_a_function_of_h():
+    h, *rest = parameters()
+    for x in (batch(), DENSE):
+        with torch.no_grad():
+            error = squared_error_given(x, *rest)
+            results = [error(h), error(2 * h)]
+        expected = [squared_error(x, factor * h, *rest) for factor in (1, 2)]
+        torch.testing.assert_close(results, expected)
+        torch.testing.assert_close(squared_error_given(x, *rest)(h), expected[0])
+
+
 def test_squared_error_without_precision_has_precisions_of_one():
     *inputs, precision = parameters()
     for x in (batch(), DENSE):
@@ -83,6 +94,19 @@ def test_both_ways_of_the_squared_error_agree_in_float32(n_hidden):
     torch.testing.assert_close(*results, rtol=1e-5, atol=0)
     for own, other in zip(*(gradients(result @ weights, inputs) for result in results), strict=True):
         torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-4 * other.abs().max().item())
+
+
+def test_gradients_of_many_features_are_those_of_the_dense_rows():
+    matrix = sparse.random_array(
+        (40, 5000), density=0.02, format="csr", random_state=1
+    )  # in parts, of which one is short
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((40, H), (5000, H), (5000,))
+    inputs = [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
+    inputs.append((torch.rand(5000, generator=generator, dtype=torch.float64) + 0.1).requires_grad_())
+    results = [squared_error(x, *inputs).sum() for x in (batch(matrix), torch.from_numpy(matrix.toarray()))]
+    for own, other in zip(*(gradients(result, inputs) for result in results), strict=True):
+        torch.testing.assert_close(own, other)
 
 
 @pytest.mark.parametrize("n_hidden", [128, 101])

@@ -111,9 +111,9 @@ def test_a_fit_of_counts_that_diverges_names_what_counts_are(Estimator):
     estimator = Estimator(**SMALL, likelihood="poisson")
     message = r"training diverged in epoch \d: .* moderate scale, raw counts, which are integers, and a learning_rate"
     with pytest.raises(FloatingPointError, match=message):
-        estimator.fit(1e36 * counts(20, 6))
+        estimator.fit(1e37 * counts(20, 6))
     with pytest.raises(FloatingPointError, match=message), pytest.warns(UserWarning, match="expected counts, integers"):
-        estimator.fit(1e36 * counts(20, 6) + 0.5 * (counts(20, 6) == 0))
+        estimator.fit(1e37 * counts(20, 6) + 0.5 * (counts(20, 6) == 0))
 
 
 @every_estimator

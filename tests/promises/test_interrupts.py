@@ -10,6 +10,8 @@ import torch
 from models import every_estimator
 from skorch.callbacks import Callback
 
+from skvae.training.optimizer import Adam
+
 SMALL = {
     "n_components": 3,
     "hidden_layer_sizes": (8,),
@@ -110,7 +112,7 @@ def test_an_interrupt_while_torch_has_gradients_off_leaves_them_on(Estimator, me
 
     estimator = Estimator(**SMALL).fit(X)
     with monkeypatch.context() as patch:
-        patch.setattr(torch.optim.Adam, "step", interrupted)
+        patch.setattr(Adam, "step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             getattr(estimator, method)(X)
     assert torch.is_grad_enabled()
