@@ -6,9 +6,13 @@ Of the arrays (B, D) on the way, automatic differentiation would make and keep s
 import torch
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from skvae.numerics import log1p_exp, row_dots
 from skvae.sparse import add_entries, at_entries, at_rows, entries, sum_columns, sum_entries, totals
+
+# Counts up to which gamma functions are looked up.
+N_FACTORS = 12
 
 
 def softmax_rates(x, logits):
@@ -61,6 +65,42 @@ class PoissonLogProb(Function):
         return None, add_entries(x, rates * weights[:, None], counts * at_rows(x, grad))
 
 
+class GammaRatios:
+    """Gamma functions of counts x and dispersions theta at the entries of x: of most, small integers, from tables.
+
+    Gamma(theta + x) / Gamma(theta) is a product of x factors. All is float64: float32 would lose the differences.
+    """
+
+    def __init__(self, x, theta):
+        self.theta, counts = theta.double(), entries(x).double()
+        is_small = counts == counts.clamp(0, N_FACTORS).floor()
+        # to look for the others would make the CPU wait for an accelerator, which computes them all as fast
+        few = ~is_small if theta.device.type == "cpu" else torch.ones_like(is_small)
+        self.others = few.flatten().nonzero()[:, 0]
+        features = at_entries(x, torch.arange(len(theta), device=theta.device)).expand_as(counts)
+        self.places = features * (N_FACTORS + 1) + torch.where(is_small, counts, 0).long()
+        self.feature, self.count = (part.flatten()[self.others] for part in (features, counts))
+        self.factors = torch.arange(N_FACTORS, dtype=torch.float64, device=theta.device)
+
+    def log_ways(self):
+        """Return log Gamma(theta + x) - log Gamma(theta) - log Gamma(x + 1)."""
+        theta = self.theta[self.feature]
+        others = torch.lgamma(theta + self.count) - torch.lgamma(theta) - torch.lgamma(self.count + 1)
+        return self.filled((self.theta[:, None] + self.factors).log_() - torch.log(self.factors + 1), others)
+
+    def slopes(self):
+        """Return the slopes of `log_ways` in theta."""
+        theta = self.theta[self.feature]
+        others = torch.digamma(theta + self.count) - torch.digamma(theta)
+        return self.filled((self.theta[:, None] + self.factors).reciprocal_(), others)
+
+    def filled(self, factors, others):
+        """Return sums of the first x of (D, N) terms, and others where x is no small integer."""
+        table = F.pad(factors.cumsum_(dim=1), (1, 0))
+        found = table.flatten().index_select(0, self.places.flatten())
+        return found.index_copy_(0, self.others, others).view(self.places.shape)
+
+
 class NegativeBinomialCounts:
     """sum_d log NB(x_d; mu_d, theta_d), (B,), of the same x, with mu = t softmax(logits) and t the total of x.
 
@@ -76,10 +116,8 @@ class NegativeBinomialCounts:
         self.theta = log_theta.exp()
         self.inverse = torch.exp(-log_theta)
         self.counts, self.log_theta = entries(x), at_entries(x, log_theta)
-        # in float64: float32 would lose the difference
-        counts, theta = self.counts.double(), self.theta.double()
-        ways = torch.lgamma(at_entries(x, theta) + counts) - torch.lgamma(counts + 1)
-        self.ways = (ways - at_entries(x, torch.lgamma(theta))).to(self.counts.dtype)
+        self.gammas = GammaRatios(x, self.theta)
+        self.ways = self.gammas.log_ways().to(self.counts.dtype)
 
     def __call__(self, logits):
         return self.terms(logits)[0]
@@ -101,7 +139,7 @@ class NegativeBinomialLogProb(Function):
     def forward(ctx, x, logits, log_theta):
         given = NegativeBinomialCounts(x, log_theta)
         log_prob, *terms = given.terms(logits)
-        ctx.x = x
+        ctx.x, ctx.gammas = x, given.gammas
         ctx.save_for_backward(*terms, given.theta)
         return log_prob
 
@@ -113,9 +151,7 @@ class NegativeBinomialLogProb(Function):
         shares = 1 + ratios
         torch.div(ratios, shares, out=shares)
         missing = grads * counts * torch.sigmoid(below)  # of x (1 - s)
-        theta_64 = theta.double()
-        ways = torch.digamma(at_entries(x, theta_64) + counts.double()) - at_entries(x, torch.digamma(theta_64))
-        of_theta = at_entries(x, theta) * ways.to(counts.dtype) * grads - missing
+        of_theta = at_entries(x, theta) * ctx.gammas.slopes().to(counts.dtype) * grads - missing
         theta_grad = theta * (grad @ shares - grad @ log_sums) + sum_columns(x, of_theta)
         # the gradients of a row's logits are those in log mu, less the softmax times their sum
         beyond = (sum_entries(x, missing) - grad * row_dots(shares, theta)) / totals(x)[:, 0]
