@@ -198,10 +198,8 @@ def search(data, n_values, n_folds, max_epochs, n_jobs, seed):
     from skvae import BetaVAE
 
     grid = {"beta": np.geomspace(0.25, 4, n_values).tolist()}
-    X, model = (
-        load(data),
-        GridSearchCV(BetaVAE(max_epochs=max_epochs, random_state=seed), grid, cv=n_folds, n_jobs=n_jobs),
-    )
+    vae = BetaVAE(max_epochs=max_epochs, random_state=seed)
+    X, model = load(data), GridSearchCV(vae, grid, cv=n_folds, n_jobs=n_jobs)
     start = time.perf_counter()
     model.fit(X)
     return {"fit": time.perf_counter() - start, "best": model.best_params_["beta"]}

@@ -2,7 +2,8 @@
 
 `python benchmarks/scale.py FOLDER` builds stores of 10^4 to 10^6 cells by 2,000 genes with 5% non-zeros in
 FOLDER, 1 GB for each form of the largest, trains a beta-VSC for an epoch and embeds all cells from each form, in a
-process of its own, and writes `scale.json`. Forms: the matrix in memory; CSR over `numpy.memmap`; `.h5ad`; `.zarr`.
+process of its own, and writes `scale.json`. `--epochs auto` trains as long as a default fit does. Forms: the matrix in
+memory; CSR over `numpy.memmap`; `.h5ad`; `.zarr`.
 """
 
 import argparse
@@ -82,7 +83,7 @@ def peak_memory():
     return int(line.split()[1]) / 1024
 
 
-def measure(form, folder):
+def measure(form, folder, epochs, likelihood):
     """Fit and transform in this process; print the result as JSON."""
     from sklearn.pipeline import make_pipeline
 
@@ -98,19 +99,27 @@ def measure(form, folder):
         importlib.import_module(package)
     baseline = peak_memory()
     X = load()
-    model = make_pipeline(LogNormalizer(), BetaVSC(max_epochs=1, random_state=0))
+    options = {"max_epochs": epochs if epochs == "auto" else int(epochs), "random_state": 0}
+    model = {
+        "gaussian": lambda: make_pipeline(LogNormalizer(), BetaVSC(**options)),
+        "nb": lambda: make_pipeline(BetaVSC(likelihood="nb", **options)),
+    }[likelihood]()
     began = time.perf_counter()
     model.fit(X)
     fitted = time.perf_counter()
     Z = model.transform(X)
     seconds = time.perf_counter() - fitted
     result = {"fit": fitted - began, "transform": seconds, "memory": peak_memory() - baseline}
-    result |= {"loss": float(model[-1].history_["loss"][-1]), "checksum": float(np.abs(Z).mean())}
+    result |= {
+        "epochs": model[-1].n_epochs_,
+        "loss": float(model[-1].history_["loss"][-1]),
+        "checksum": float(np.abs(Z).mean()),
+    }
     print(json.dumps(result))
 
 
-def compare(folder, sizes, forms, repeats):
-    """Measure all forms in turn, `repeats` times; return the medians by size and form."""
+def compare(folder, sizes, forms, repeats, fit):
+    """Measure all forms in turn, `repeats` times, with options of `fit`; return the medians by size and form."""
     table = {}
     for n_samples in sizes:
         store = folder / str(n_samples)
@@ -118,7 +127,7 @@ def compare(folder, sizes, forms, repeats):
         runs = {form: [] for form in forms}
         for _ in range(repeats):
             for form in forms:
-                command = [sys.executable, "-W", "ignore", __file__, str(store), "--measure", form]
+                command = [sys.executable, "-W", "ignore", __file__, str(store), "--measure", form, *fit]
                 runs[form].append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
         table[n_samples] = {form: summarize(of_form, runs[forms[0]]) for form, of_form in runs.items()}
         show(n_samples, table[n_samples])
@@ -152,12 +161,15 @@ def main():
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 300_000, 1_000_000])
     parser.add_argument("--forms", nargs="+", default=["memory", "memmap", "h5ad", "zarr"])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--epochs", default="1", help="passes over the cells, or auto for the default fit")
+    parser.add_argument("--likelihood", default="gaussian", choices=["gaussian", "nb"])
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        measure(arguments.measure, arguments.folder)
+        measure(arguments.measure, arguments.folder, arguments.epochs, arguments.likelihood)
         return
-    table = compare(arguments.folder, arguments.sizes, arguments.forms, arguments.repeats)
+    fit = ("--epochs", arguments.epochs, "--likelihood", arguments.likelihood)
+    table = compare(arguments.folder, arguments.sizes, arguments.forms, arguments.repeats, fit)
     result = {"cores": os.cpu_count(), "table": table}
     (arguments.folder / "scale.json").write_text(json.dumps(result, indent=1))
 

@@ -1,7 +1,5 @@
 """Bounds of minibatches outside training: as many rows as the memory for their largest array admits."""
 
-from sklearn.utils import gen_batches
-
 # Elements of the largest array of a minibatch outside training, unless the fewest rows have more: 2**22 float64 values
 # are 32 MB.
 MAX_MINIBATCH_ELEMENTS = 2**22
@@ -18,4 +16,6 @@ def bounded_minibatches(rows, n_outputs=1):
 
 def minibatch_slices(n_rows, row_size):
     """Yield slices of so many rows, each of that many elements, that a minibatch is not large."""
-    return gen_batches(n_rows, max(1, int(MAX_MINIBATCH_ELEMENTS / row_size / ROW_MULTIPLE)) * ROW_MULTIPLE)
+    size = max(1, int(MAX_MINIBATCH_ELEMENTS / row_size / ROW_MULTIPLE)) * ROW_MULTIPLE
+    # scikit-learn's gen_batches would check its arguments for as long as a single row takes to be encoded
+    return (slice(first, min(first + size, n_rows)) for first in range(0, n_rows, size))

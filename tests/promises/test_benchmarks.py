@@ -25,6 +25,18 @@ def test_the_speed_benchmark_writes_its_results(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_benchmark_of_answers_writes_its_results(tmp_path):
+    parts = ("--only", "quality", "busy", "small")
+    subprocess.run([sys.executable, ROOT / "benchmarks" / "answers.py", tmp_path, "--quick", *parts], check=True)
+    results = json.loads((tmp_path / "answers.json").read_text())
+    assert {"skvae_nb", "skvae_gaussian", "dense", "pca"} == {row["contestant"] for row in results["quality"]["rows"]}
+    assert results["busy"]["same_bits"]
+    assert {row["rows"] for row in results["small"]["rows"]} == {1, 64, 10_000}
+    assert "| skvae_nb |" in (tmp_path / "answers.md").read_text()
+    assert (tmp_path / "answers.png").stat().st_size > 0
+
+
+@pytest.mark.slow
 def test_the_scale_benchmark_writes_its_results(tmp_path):
     command = [sys.executable, ROOT / "benchmarks" / "scale.py", tmp_path, "--sizes", "1000", "--repeats", "1"]
     subprocess.run(command, check=True)
