@@ -224,10 +224,10 @@ def main():
             "density": [(3000, 20_000, p) for p in (0.01, 0.03, 0.1, 0.2)],
         }
     for key, shapes in sizes.items():
-        rows = growth(shapes, 1 if options.quick else 3)
+        rows = growth(shapes, min(3, n_rounds))
         results["growth"][key] = {"rows": rows, "exponent": exponent(rows, key)}
     if not options.quick:
-        results["large"] = growth([(10_000, 20_000, 0.03), (100_000, 20_000, 0.03)], 3)
+        results["large"] = growth([(10_000, 20_000, 0.03), (100_000, 20_000, 0.03)], min(3, n_rounds))
         results["transform"] = measure(contestants.skvae_transform, "random:100000,20000,0.03")
     results["import_seconds"] = import_seconds(n_rounds)
     (options.folder / "speed.json").write_text(json.dumps(results, indent=1))
