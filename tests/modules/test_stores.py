@@ -137,10 +137,13 @@ def test_small_blocks_and_buffers_are_as_good_as_memory_even_sorted_by_type(tmp_
     X, X_new, types = X[:1000], X[1000:], cells.target[:1000]
     store = RowStore(mapped_csr(X[np.argsort(types)], tmp_path), block_size=25, buffer_size=250)
     # from random weights: scores of the linear start hardly differ over seeds
-    settings = {"init": "random", "kl_warmup": 0.4, "max_epochs": 40}
-    fits = [[BetaVSC(**settings, random_state=seed).fit(data) for seed in range(4)] for data in (X, store)]
-    in_memory, streamed = np.array([[vsc.score(X_new) for vsc in of_data] for of_data in fits])
-    assert streamed.mean() > in_memory.mean() - 3 * in_memory.std(ddof=1)
+    settings = {"init": "random", "kl_warmup": 0.4}
+    in_memory, streamed, half = (
+        np.mean([BetaVSC(**settings, max_epochs=n, random_state=seed).fit(data).score(X_new) for seed in range(4)])
+        for data, n in ((X, 40), (store, 40), (X, 20))
+    )
+    # mixing less costs little beside what the second half of training gains
+    assert in_memory - streamed < 0.15 * (in_memory - half)
 
 
 def test_rows_are_read_by_slices_and_by_index(X, tmp_path):

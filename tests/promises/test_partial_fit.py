@@ -185,6 +185,8 @@ def test_chunks_are_as_good_as_the_whole(Estimator):
         for _ in range(40):
             for chunk in np.array_split(rng.permutation(1000), 8):  # a step each
                 partly.partial_fit(X[chunk])
-        scores.append([estimator.score(X_new) for estimator in (whole, partly)])
-    whole, partly = np.transpose(scores)
-    assert partly.mean() > whole.mean() - 3 * whole.std(ddof=1)
+        half = Estimator(init="random", random_state=seed, max_epochs=20).fit(X)
+        scores.append([estimator.score(X_new) for estimator in (whole, partly, half)])
+    whole, partly, half = np.mean(scores, axis=0)
+    # shuffling the rows of each chunk alone costs little beside what the second half of training gains
+    assert whole - partly < 0.15 * (whole - half)
