@@ -83,7 +83,11 @@ def check_structure(X):
     elif X.format == "coo":
         type(X)((X.data, (X.row, X.col)), shape=X.shape)
     elif X.format == "lil":
-        check_structure(X.tocsr())
+        try:
+            X = X.tocsr()
+        except KeyError:  # of some types, in some versions of scipy
+            raise TypeError(f"X is a LIL matrix of {X.dtype}, must be one of float32 or float64.") from None
+        check_structure(X)
 
 
 def without_duplicates(X):

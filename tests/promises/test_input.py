@@ -110,3 +110,11 @@ def test_a_linear_encoder_takes_wide_sparse_rows(Estimator):
         for data in (wide, wide.toarray())
     )
     np.testing.assert_allclose(few, dense, rtol=1e-3, atol=1e-4 * np.abs(dense).max())
+
+
+@every_estimator
+def test_lists_of_a_type_that_scipy_does_not_convert_are_refused(Estimator):
+    X = sparse.lil_array(np.eye(8, dtype=np.float32))
+    X.dtype = np.dtype(np.float16)  # as older versions of scipy make them
+    with pytest.raises(TypeError, match="LIL matrix of float16, must be one of float32 or float64"):
+        Estimator(1).fit(X)
