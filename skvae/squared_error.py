@@ -107,14 +107,17 @@ class SquaredError(Function):
         inner, sum_gh = gh.T @ h, gh.sum(dim=0)
         # per feature d: sum_i g_i x_id h_i, which becomes the gradient in place, and sum_i g_i x_id
         residual, xg = x.columns.sums(gh), x.columns.dots(grad)
-        explained, left = torch.empty_like(bias), torch.empty_like(bias)
+        bias_residual, precision_grad = weight @ sum_gh + bias * grad.sum() - xg, torch.zeros_like(bias)
+        learns_precision = ctx.needs_input_grad[4]
+        if learns_precision:
+            precision_grad = bias * (bias_residual - xg) + x.columns.squared().dots(grad)
         for part in parts_of(weight):
-            explained[part] = row_dots(weight[part], residual[part])
+            if learns_precision:
+                precision_grad[part] -= row_dots(weight[part], residual[part])
             residual[part].addmm_(weight[part], inner, beta=-1).addr_(bias[part], sum_gh)
-            left[part] = row_dots(weight[part], residual[part])
+            if learns_precision:
+                precision_grad[part] += row_dots(weight[part], residual[part])
             residual[part].mul_(twice[part, None])
-        bias_residual = weight @ sum_gh + bias * grad.sum() - xg
-        precision_grad = left - explained + bias * (bias_residual - xg) + x.columns.squared().dots(grad)
         return None, 2 * grad[:, None] * half_grad, residual, twice * bias_residual, precision_grad
 
 

@@ -49,7 +49,7 @@ class Plan:
 
     def shortest(self):
         """Return the plan of a fit that stays linear: what is left to learn takes few epochs."""
-        return self.of_epochs(min(self.n_epochs, MIN_EPOCHS), self.steps_per_epoch)
+        return self.of_epochs(MIN_EPOCHS, self.steps_per_epoch)
 
     def one_epoch(self):
         """Return the plan of a single pass, which is a part of a longer run."""
